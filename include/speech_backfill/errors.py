@@ -1,0 +1,190 @@
+"""Every error the core raises, each with the message its reader needs: what happened, what state things are in, what to do.
+
+SpeechBackfillError
+├── SettingsError                 a setting is missing or out of range
+├── ManifestError                 the source of a partition can't become a manifest
+│   ├── SourceNotFound            no such manifest, container or prefix
+│   ├── SourceRefused             the storage account refuses us
+│   ├── EmptyManifest             there, readable, and without a single audio file
+│   ├── MissingColumn             a table without a column of URIs
+│   └── UnreadableManifest        not the format its name promises
+├── AudioUriError                 one line can't become an audio file (the other lines go on)
+├── OptionsError                  a locale, a channel list, … that the service would refuse
+├── StoreError                    the store refuses or has changed under us
+│   └── StoreConflict             a conditional write lost against another writer
+├── SpeechServiceError            the Speech service's answers, see speech/errors.py
+├── LedgerError
+│   ├── LedgerUnavailable         can't be opened or migrated
+│   └── UnknownPlan               a plan id that the ledger does not hold
+├── BudgetExhausted               the next submission would exceed the budget
+└── UnexplainedFiles              audio files without an outcome: the partition is not published
+"""
+
+from __future__ import annotations
+
+
+class SpeechBackfillError(Exception):
+    """The root of the tree; Airflow and the CLI catch it to print the message without a traceback."""
+
+
+class SettingsError(SpeechBackfillError):
+    """A setting is missing or out of range."""
+
+    def __init__(self, setting: str, problem: str, remedy: str) -> None:
+        """Name the *setting*, its *problem* and the *remedy*."""
+        super().__init__(f"Setting {setting}: {problem}. Nothing was started. {remedy}")
+        self.setting = setting
+
+
+class ManifestError(SpeechBackfillError):
+    """The source of a partition can't become a manifest; nothing was submitted."""
+
+
+class SourceNotFound(ManifestError):
+    """No such manifest, container or prefix."""
+
+    def __init__(self, source: str, detail: str) -> None:
+        """Name the *source* (without its query) and the *detail* of what was looked for."""
+        super().__init__(
+            f"{source} does not exist: {detail}. Nothing was planned or submitted. "
+            "Correct the source or create it, then clear this task (or run the same command) again."
+        )
+        self.source = source
+
+
+class SourceRefused(ManifestError):
+    """The storage account refuses our credentials."""
+
+    def __init__(self, source: str, detail: str) -> None:
+        """Name the *source* (without its query) and what the account said in *detail*."""
+        super().__init__(
+            f"The storage account refuses access to {source}: {detail}. Nothing was planned or submitted. "
+            "Check the storage connection's key, SAS (not expired, with read and list) or role "
+            "(Storage Blob Data Reader), then clear this task (or run the same command) again."
+        )
+        self.source = source
+
+
+class EmptyManifest(ManifestError):
+    """The source is there and readable but holds no audio file."""
+
+    def __init__(self, source: str, detail: str) -> None:
+        """Name the *source* (without its query) and what was found instead in *detail*."""
+        super().__init__(
+            f"{source} holds no audio file: {detail}. Nothing was planned or submitted. "
+            "Check the prefix and the globs, or the manifest's content."
+        )
+        self.source = source
+
+
+class MissingColumn(ManifestError):
+    """A manifest table has no column of URIs."""
+
+    def __init__(self, source: str, wanted: tuple[str, ...], found: tuple[str, ...]) -> None:
+        """Name the *source*, the accepted column names and the columns it has."""
+        super().__init__(
+            f"{source} has no column of audio URIs: expected one of {', '.join(wanted)}; found {', '.join(found) or 'none'}. "
+            "Nothing was planned or submitted. Rename the column, or name it with the setting uri_column."
+        )
+
+
+class UnreadableManifest(ManifestError):
+    """The manifest is not the format that its name promises."""
+
+    def __init__(self, source: str, expected: str, problem: str) -> None:
+        """Name the *source*, the *expected* format and the *problem* met."""
+        super().__init__(
+            f"{source} can't be read as {expected}: {problem}. Nothing was planned or submitted. "
+            "Repair the file, or give it the suffix of its real format (.csv, .jsonl, .parquet, .txt)."
+        )
+
+
+class AudioUriError(SpeechBackfillError):
+    """One manifest line can't become an audio file; it ends as failed, the other lines go on."""
+
+    def __init__(self, code: str, problem: str) -> None:
+        """*code* becomes the outcome's error_code, *problem* its error_message."""
+        super().__init__(problem)
+        self.code = code
+        self.problem = problem
+
+
+class OptionsError(SpeechBackfillError):
+    """Options that the service would refuse, found before anything was sent."""
+
+    def __init__(self, option: str, problem: str) -> None:
+        """Name the *option* and its *problem*."""
+        super().__init__(f"Option {option}: {problem}. Nothing was submitted with it.")
+        self.option = option
+
+
+class StoreError(SpeechBackfillError):
+    """The store can't do what was asked."""
+
+    def __init__(self, action: str, path: str, detail: str) -> None:
+        """Name the *action*, the *path* inside the store and the *detail*."""
+        super().__init__(
+            f"The store could not {action} {path!r}: {detail}. What was published before stays as it was. "
+            "Check the store's URL and credentials, then run the same step again."
+        )
+        self.path = path
+
+
+class StoreConflict(StoreError):
+    """A conditional write lost against another writer."""
+
+    def __init__(self, path: str) -> None:
+        """Name the contended *path*."""
+        super().__init__("write", path, "another writer changed it first")
+
+
+class LedgerError(SpeechBackfillError):
+    """The ledger can't answer."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The ledger can't be opened or migrated."""
+
+    def __init__(self, where: str, detail: str) -> None:
+        """Name *where* the ledger should be (no password) and the *detail*."""
+        super().__init__(
+            f"The ledger at {where} can't be used: {detail}. Nothing was submitted. "
+            "Check SPEECH_BACKFILL_LEDGER and that the database is up; every step may be run again."
+        )
+
+
+class UnknownPlan(LedgerError):
+    """A plan id that the ledger does not hold."""
+
+    def __init__(self, plan_id: str) -> None:
+        """Name the *plan_id*."""
+        super().__init__(
+            f"The ledger holds no plan {plan_id}. Nothing was submitted. Clear the plan task (or run `plan`) to make it again."
+        )
+
+
+class BudgetExhausted(SpeechBackfillError):
+    """The next submission would exceed the plan's budget; submission stopped in time."""
+
+    def __init__(
+        self, *, plan_id: str, budget_hours: float, reserved_hours: float, next_hours: float, left_chunks: int
+    ) -> None:
+        """All amounts are audio hours; *left_chunks* transcriptions were not submitted."""
+        super().__init__(
+            f"Plan {plan_id}: the next transcription ({next_hours:.2f} audio hours) would exceed the budget of "
+            f"{budget_hours:.2f} audio hours, of which {reserved_hours:.2f} are spent or under way. "
+            f"{left_chunks} transcriptions were not submitted; what was submitted goes on. "
+            "Raise the budget and clear this task to go on from here."
+        )
+
+
+class UnexplainedFiles(SpeechBackfillError):
+    """The outcomes do not add up to the manifest; the partition is not published."""
+
+    def __init__(self, *, partition: str, files: int, explained: int, detail: str) -> None:
+        """*files* stand in the manifest, *explained* have exactly one outcome; *detail* names the first offenders."""
+        super().__init__(
+            f"Partition {partition}: {files} audio files in the manifest, {explained} with exactly one outcome ({detail}). "
+            "The partition was not published; what was published before stays visible. "
+            "Clear the merge tasks of the shards named, then publish again."
+        )
