@@ -14,6 +14,9 @@ from speech_backfill.errors import SettingsError
 
 PREFIX = "SPEECH_BACKFILL_"
 
+CLI_PREFIXES = (f"{PREFIX}RESOURCE_", f"{PREFIX}ACCOUNT_")
+"""Variables of the command line's credentials (Airflow has connections instead): see credentials.py."""
+
 
 def _knob(default: Any, says: str, *, low: float | None = None, high: float | None = None) -> Any:
     """A field with its sentence and range beside it, so documentation and check share one source."""
@@ -151,11 +154,7 @@ class Settings:
         known = {PREFIX + one.name.upper(): one for one in fields(cls)}
         values: dict[str, Any] = {}
         for name, text in environment.items():
-            if (
-                not name.startswith(PREFIX)
-                or name.startswith((f"{PREFIX}SPEECH_", f"{PREFIX}STORAGE_"))
-                and name not in known
-            ):
+            if not name.startswith(PREFIX) or name.startswith(CLI_PREFIXES):
                 continue
             if name not in known:
                 raise SettingsError(name, "no such setting", f"There are {', '.join(sorted(known))}.")
