@@ -1,0 +1,1 @@
+"""Alembic's environment and steps for the ledger."""

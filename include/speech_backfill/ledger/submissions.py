@@ -1,0 +1,306 @@
+"""The ledger's side of submitting: reserve before the money moves, record after.
+
+Two workers never hold one chunk: the intent row's lease is taken and given up in the same transaction that checks it.
+A worker that slept past its lease finds its writes refused (`LeaseLost`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from speech_backfill.ledger import schema
+from speech_backfill.ledger.ledger import Ledger
+from speech_backfill.ledger.records import (
+    UNFINISHED,
+    HeldByAnother,
+    Known,
+    MustLookUp,
+    OverBudget,
+    Placement,
+    PlanState,
+    PlanSuperseded,
+    Reservation,
+    Reserved,
+    TranscriptionRecord,
+    TranscriptionState,
+    WindowFull,
+)
+from speech_backfill.model import Status, TranscriptionRef
+
+_T = schema.transcriptions
+
+
+class LeaseLost(Exception):
+    """This worker's lease on the chunk has passed to another; whatever it knew is stale."""
+
+
+class Submissions:
+    """Reservations, leases and ends of transcriptions."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Share *ledger*'s engine and clock."""
+        self._engine = ledger.engine
+        self._clock = ledger.clock
+
+    def register(self, resource: str, *, window: int, region: str) -> None:
+        """Tell the ledger of a resource and its window of unfinished transcriptions."""
+        table = schema.resources
+        with self._engine.begin() as connection:
+            changed = connection.execute(
+                table.update().where(table.c.resource == resource).values(window=window, region=region)
+            ).rowcount
+            if not changed:
+                insert = _insert(self._engine, table).values(resource=resource, window=window, region=region)
+                connection.execute(insert.on_conflict_do_nothing())
+
+    def reserve(
+        self, placement: Placement, *, owner: str, lease_seconds: float, resources: Sequence[str]
+    ) -> Reservation:
+        """Commit the intent to submit *placement* to one of *resources*, within window and budget, or say why not.
+
+        Picks the resource with the least unfinished audio among those with room in their window. A row whose answer
+        is unknown is handed out again only when its lease has run out, and then to be looked up first.
+        """
+        now = self._clock()
+        with self._engine.begin() as connection:
+            plan = connection.execute(
+                self._locked(sa.select(schema.plans).where(schema.plans.c.plan_id == placement.plan_id))
+            ).one()
+            row = self._row(connection, placement)
+            if row is not None and row.state != TranscriptionState.REFUSED:
+                if row.state != TranscriptionState.INTENDED:
+                    return Known(row)
+                if row.lease_until > now and row.lease_owner != owner:
+                    return HeldByAnother(row.lease_until)
+                return MustLookUp(
+                    self._update(connection, row, lease_owner=owner, lease_until=now + lease_seconds)
+                )
+            if plan.state != PlanState.OPEN:
+                return PlanSuperseded(placement.plan_id)
+            chosen = self._roomiest(connection, resources)
+            if chosen is None:
+                return WindowFull(self._unfinished(connection, resources))
+            if plan.budget_ms is not None:
+                spent = self._reserved_ms(connection, placement.plan_id)
+                if spent + placement.chunk.audio_ms > plan.budget_ms:
+                    return OverBudget(plan.budget_ms, spent)
+            values = {
+                "token": placement.token,
+                "plan_id": placement.plan_id,
+                "resource": chosen,
+                "state": TranscriptionState.INTENDED,
+                "audio_ms": placement.chunk.audio_ms,
+                "lease_owner": owner,
+                "lease_until": now + lease_seconds,
+                "problem": None,
+            }
+            if row is not None:
+                return Reserved(self._update(connection, row, **values))
+            connection.execute(
+                _T.insert().values(
+                    chunk_id=placement.chunk.chunk_id,
+                    attempt=placement.attempt,
+                    intent_at=now,
+                    posts=0,
+                    adopted=False,
+                    **values,
+                )
+            )
+            made = self._row(connection, placement)
+            assert made is not None
+            return Reserved(made)
+
+    def about_to_post(self, record: TranscriptionRecord, *, lease_seconds: float) -> TranscriptionRecord:
+        """Renew the lease and note the moment, right before the request is put on the wire. Raises LeaseLost."""
+        now = self._clock()
+        return self._held(record, lease_until=now + lease_seconds, last_post_at=now, posts=record.posts + 1)
+
+    def record_submitted(
+        self, record: TranscriptionRecord, transcription_id: str, *, adopted: bool = False
+    ) -> TranscriptionRecord:
+        """The service has it under *transcription_id*. Raises LeaseLost if another worker holds the chunk by now."""
+        return self._held(
+            record,
+            state=TranscriptionState.SUBMITTED,
+            transcription_id=transcription_id,
+            submitted_at=self._clock(),
+            status=Status.NOT_STARTED,
+            adopted=adopted,
+            lease_owner=None,
+            lease_until=0.0,
+        )
+
+    def record_refused(self, record: TranscriptionRecord, problem: str) -> TranscriptionRecord:
+        """The service said no for certain: the place in the window and the budget are free again."""
+        return self._held(
+            record,
+            state=TranscriptionState.REFUSED,
+            problem=problem[:1000],
+            lease_owner=None,
+            lease_until=0.0,
+        )
+
+    def record_duplicate(self, record: TranscriptionRecord, transcription_id: str) -> None:
+        """A second transcription of the same attempt was found at the service; it is deleted once it has ended."""
+        row = _insert(self._engine, schema.duplicates).values(
+            transcription_id=transcription_id,
+            resource=record.resource,
+            chunk_id=record.chunk_id,
+            attempt=record.attempt,
+            found_at=self._clock(),
+        )
+        with self._engine.begin() as connection:
+            connection.execute(row.on_conflict_do_nothing())
+
+    def record_status(
+        self, ref: TranscriptionRef, status: Status, *, ended_at: float | None, billed_ms: int | None
+    ) -> None:
+        """Note Azure's word for a transcription; an end is final, and a late word on a given-up one is kept beside it."""
+        values: dict[str, Any] = {"status": status}
+        if status.ended:
+            values |= {"state": TranscriptionState.ENDED, "ended_at": ended_at, "billed_ms": billed_ms}
+        with self._engine.begin() as connection:
+            connection.execute(
+                _T.update()
+                .where(
+                    _T.c.transcription_id == ref.transcription_id,
+                    _T.c.state == TranscriptionState.SUBMITTED,
+                )
+                .values(**values)
+            )
+
+    def give_up(self, record: TranscriptionRecord, problem: str) -> None:
+        """Stop waiting for it: past its deadline, or gone at the service."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                _T.update()
+                .where(_key(record), _T.c.state.in_(UNFINISHED))
+                .values(state=TranscriptionState.GIVEN_UP, problem=problem, ended_at=self._clock())
+            )
+
+    def of(self, placement: Placement) -> TranscriptionRecord | None:
+        """The transcription of a placement's attempt, if there is one yet."""
+        with self._engine.begin() as connection:
+            return self._row(connection, placement, lock=False)
+
+    def of_plan(self, plan_id: str) -> list[TranscriptionRecord]:
+        """Every transcription that the plan's placements stand for, whoever submitted it."""
+        query = (
+            sa.select(_T)
+            .join(
+                schema.placements,
+                sa.and_(
+                    schema.placements.c.chunk_id == _T.c.chunk_id, schema.placements.c.attempt == _T.c.attempt
+                ),
+            )
+            .where(schema.placements.c.plan_id == plan_id)
+            .order_by(schema.placements.c.round, schema.placements.c.shard, schema.placements.c.ordinal)
+        )
+        with self._engine.begin() as connection:
+            return [_record(row) for row in connection.execute(query)]
+
+    def unfinished(self, resource: str) -> list[TranscriptionRecord]:
+        """Transcriptions of *resource* whose id is known and whose end is not."""
+        query = sa.select(_T).where(_T.c.resource == resource, _T.c.state == TranscriptionState.SUBMITTED)
+        with self._engine.begin() as connection:
+            return [_record(row) for row in connection.execute(query.order_by(_T.c.submitted_at))]
+
+    # --- inside a transaction ---------------------------------------------------------------------
+
+    def _row(
+        self, connection: sa.Connection, placement: Placement, *, lock: bool = True
+    ) -> TranscriptionRecord | None:
+        query = sa.select(_T).where(
+            _T.c.chunk_id == placement.chunk.chunk_id, _T.c.attempt == placement.attempt
+        )
+        if lock:
+            # The chunk's own row exists before any attempt at it: locking it closes the gap before the insert.
+            chunk = sa.select(schema.chunks.c.chunk_id).where(
+                schema.chunks.c.chunk_id == placement.chunk.chunk_id
+            )
+            connection.execute(self._locked(chunk))
+        row = connection.execute(query).one_or_none()
+        return None if row is None else _record(row)
+
+    def _roomiest(self, connection: sa.Connection, resources: Sequence[str]) -> str | None:
+        table = schema.resources
+        known = connection.execute(
+            self._locked(sa.select(table).where(table.c.resource.in_(resources)).order_by(table.c.resource))
+        ).all()
+        best: tuple[int, int, str] | None = None
+        for one in known:
+            load = connection.execute(
+                sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(_T.c.audio_ms), 0)).where(
+                    _T.c.resource == one.resource, _T.c.state.in_(UNFINISHED)
+                )
+            ).one()
+            if load[0] < one.window:
+                candidate = (int(load[1]), resources.index(one.resource), one.resource)
+                best = candidate if best is None else min(best, candidate)
+        return None if best is None else best[2]
+
+    def _unfinished(
+        self, connection: sa.Connection, resources: Sequence[str]
+    ) -> tuple[TranscriptionRef, ...]:
+        query = sa.select(_T.c.resource, _T.c.transcription_id).where(
+            _T.c.resource.in_(resources), _T.c.state == TranscriptionState.SUBMITTED
+        )
+        rows = connection.execute(query.order_by(_T.c.submitted_at))
+        return tuple(TranscriptionRef(row.resource, row.transcription_id) for row in rows)
+
+    def _reserved_ms(self, connection: sa.Connection, plan_id: str) -> int:
+        placed = schema.placements
+        spent = connection.execute(
+            sa.select(sa.func.coalesce(sa.func.sum(_T.c.audio_ms), 0))
+            .join(placed, sa.and_(placed.c.chunk_id == _T.c.chunk_id, placed.c.attempt == _T.c.attempt))
+            .where(placed.c.plan_id == plan_id, _T.c.state != TranscriptionState.REFUSED)
+        ).scalar_one()
+        return int(spent)
+
+    def _update(
+        self, connection: sa.Connection, record: TranscriptionRecord, **values: Any
+    ) -> TranscriptionRecord:
+        connection.execute(_T.update().where(_key(record)).values(**values))
+        return _record(connection.execute(sa.select(_T).where(_key(record))).one())
+
+    def _held(self, record: TranscriptionRecord, **values: Any) -> TranscriptionRecord:
+        """Write *values* only while the lease that *record* was read with is still ours."""
+        with self._engine.begin() as connection:
+            changed = connection.execute(
+                _T.update()
+                .where(
+                    _key(record),
+                    _T.c.state == TranscriptionState.INTENDED,
+                    _T.c.lease_owner == record.lease_owner,
+                    _T.c.lease_until == record.lease_until,
+                )
+                .values(**values)
+            ).rowcount
+            if not changed:
+                raise LeaseLost(record.token)
+            return _record(connection.execute(sa.select(_T).where(_key(record))).one())
+
+    def _locked(self, query: sa.Select[Any]) -> sa.Select[Any]:
+        """Row locks where the database has them; SQLite's transaction holds the only write lock already."""
+        return query if self._engine.dialect.name == "sqlite" else query.with_for_update()
+
+
+def _insert(engine: sa.Engine, table: sa.Table) -> Any:
+    """INSERT that can say ON CONFLICT DO NOTHING, in the engine's dialect."""
+    if engine.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+    return insert(table)
+
+
+def _key(record: TranscriptionRecord) -> sa.ColumnElement[bool]:
+    return sa.and_(_T.c.chunk_id == record.chunk_id, _T.c.attempt == record.attempt)
+
+
+def _record(row: sa.Row[Any]) -> TranscriptionRecord:
+    values = dict(row._mapping)
+    return TranscriptionRecord(**{**values, "state": TranscriptionState(values["state"])})
