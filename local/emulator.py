@@ -1,0 +1,60 @@
+"""The Speech emulator: how it is started and asked. Its transcriptions lie in .stack/speech and survive a restart."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from local.checkout import Checkout
+from local.errors import NotInstalledError
+from local.keys import Secrets, write_private
+from local.local_http import get_json, without_proxy
+from local.ports import SPEECH_VARIABLE
+from local.processes import Service
+
+RESOURCE = "local"
+REGION = "eastus"
+
+
+def configuration(checkout: Checkout, port: int, keys: Secrets, *, cores: int) -> dict[str, Any]:
+    """The emulator's settings file: one resource, and one recognising thread for each core."""
+    return {
+        "server": {"host": "127.0.0.1", "port": port, "data": str(checkout.stack / "speech")},
+        "resources": [{"name": RESOURCE, "key": keys.speech_key, "region": REGION}],
+        "recogniser": {"kind": "whisper", "workers": max(1, min(cores, 4))},
+    }
+
+
+def service(checkout: Checkout, port: int, keys: Secrets) -> Service:
+    """The emulator on *port*; raises NotInstalledError."""
+    if not checkout.python.is_file():
+        raise NotInstalledError("The virtual environment")
+    settings = checkout.stack / "speech-emulator.json"
+    write_private(
+        settings, json.dumps(configuration(checkout, port, keys, cores=os.cpu_count() or 1), indent=1)
+    )
+    # The key is in the file, where other users cannot see it as they could a command line.
+    command = (str(checkout.python), "-m", "speech_emulator", "--config", str(settings))
+    environment = {
+        **without_proxy({name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}),
+        "PYTHONPATH": str(checkout.root / "include"),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    return Service("speech-emulator", command, environment, lambda: is_healthy(port), port, SPEECH_VARIABLE)
+
+
+def is_healthy(port: int) -> bool:
+    """Whether the emulator answers."""
+    try:
+        get_json(f"http://127.0.0.1:{port}/health", timeout_seconds=2)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def submitted(port: int) -> int:
+    """How many transcriptions the emulator has accepted since its state was new."""
+    state = get_json(f"http://127.0.0.1:{port}/admin/state", timeout_seconds=30)
+    return int(state["submitted"])
