@@ -260,6 +260,16 @@ class Ledger:
         with self.engine.begin() as connection:
             return [_chunk(row) for row in connection.execute(query)]
 
+    def options_of_chunks(self, chunk_ids: Sequence[str]) -> dict[str, TranscriptionOptions]:
+        """The options of each chunk that the ledger knows."""
+        found: dict[str, TranscriptionOptions] = {}
+        with self.engine.begin() as connection:
+            for some in _slices(chunk_ids, 500):
+                query = sa.select(schema.chunks.c.chunk_id, schema.chunks.c.options)
+                for row in connection.execute(query.where(schema.chunks.c.chunk_id.in_(some))):
+                    found[row.chunk_id] = TranscriptionOptions.from_json(row.options)
+        return found
+
     def next_attempts(self, chunk_ids: Iterable[str]) -> dict[str, int]:
         """For each chunk the attempt a plan should stand for: the unsettled one, or one past the last settled."""
         wanted = list(chunk_ids)

@@ -1,0 +1,56 @@
+"""The only place that spells a path inside the store.
+
+chunks/<2 hex>/<chunk id>.json.zst           the files of a chunk; content-addressed, never changed
+plans/<plan id>/manifest.parquet             the frozen manifest
+plans/<plan id>/plan.json                    what was planned, by number; written last
+work/<plan id>/r<round>/s<shard>/…           part files of a merged shard, invisible to readers of the tables
+raw/<chunk id>-<attempt>.ndjson.zst          the service's JSON, one object for each transcription
+tables/<table>/partition=<key>/…             the published tables (tables/layout.py)
+tables/_partitions/<key>.json                which part files are published
+index/<key>.parquet                          ids of the partition's transcribed files, for later plans
+reports/<key>/<plan id>.json | .md           run reports
+"""
+
+from __future__ import annotations
+
+from speech_backfill.tables.layout import quoted
+
+
+def chunk_file(chunk_id: str) -> str:
+    """The files of a chunk."""
+    return f"chunks/{chunk_id[:2]}/{chunk_id}.json.zst"
+
+
+def manifest(plan_id: str) -> str:
+    """The frozen manifest of a plan."""
+    return f"plans/{plan_id}/manifest.parquet"
+
+
+def plan_summary(plan_id: str) -> str:
+    """What was planned, by number."""
+    return f"plans/{plan_id}/plan.json"
+
+
+def shard_folder(plan_id: str, round_: int, shard: int) -> str:
+    """The folder of a shard's part files."""
+    return f"work/{plan_id}/r{round_}/s{shard:04d}"
+
+
+def part_name(plan_id: str, round_: int, shard: int) -> str:
+    """The deterministic stem of a shard's part files, unique among a partition's parts."""
+    return f"{plan_id}-r{round_}-s{shard:04d}"
+
+
+def raw_results(chunk_id: str, attempt: int) -> str:
+    """The service's JSON of one transcription."""
+    return f"raw/{chunk_id}-{attempt}.ndjson.zst"
+
+
+def index(partition: str) -> str:
+    """Ids of the partition's transcribed files."""
+    return f"index/{quoted(partition)}.parquet"
+
+
+def report(partition: str, plan_id: str, suffix: str) -> str:
+    """A run report."""
+    return f"reports/{quoted(partition)}/{plan_id}.{suffix}"

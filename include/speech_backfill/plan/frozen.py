@@ -1,0 +1,107 @@
+"""The frozen manifest: every audio file of a partition with what the plan means to do about it. Written once."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from speech_backfill.relations import batches
+
+SUBMIT = "submit"
+CARRIED = "carried"
+ELSEWHERE = "elsewhere"
+REFUSED = "refused"
+
+MANIFEST = pa.schema(
+    [
+        pa.field("position", pa.int64(), nullable=False),
+        pa.field("file_id", pa.string(), nullable=False),
+        pa.field("audio_url", pa.string(), nullable=False),
+        pa.field("etag", pa.string()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("modified_at", pa.float64()),
+        pa.field("duration_ms", pa.int64()),
+        pa.field("options_id", pa.string()),
+        pa.field("disposition", pa.string(), nullable=False),
+        pa.field("transcribed_in", pa.string()),
+        pa.field("error_code", pa.string()),
+        pa.field("error_message", pa.string()),
+        pa.field("manifest_columns", pa.map_(pa.string(), pa.string())),
+    ]
+)
+
+_DECIDE = """
+CREATE TABLE manifest AS
+WITH first_lines AS (
+    SELECT min(line) AS line FROM lines GROUP BY audio_url
+), kept AS (
+    SELECT l.* FROM lines l SEMI JOIN first_lines USING (line)
+), decided AS (
+    SELECT
+        l.line, l.file_id, l.audio_url, l.etag, l.size_bytes, l.modified_at, l.duration_ms, l.options_id,
+        CASE
+            WHEN l.error_code IS NOT NULL THEN 'refused'
+            WHEN $reprocess THEN 'submit'
+            WHEN p.file_id IS NOT NULL AND NOT p.can_retry THEN 'carried'
+            WHEN e.file_id IS NOT NULL THEN 'elsewhere'
+            ELSE 'submit'
+        END AS disposition,
+        e.transcribed_in, l.error_code, l.error_message, l.manifest_columns
+    FROM kept l
+    LEFT JOIN prior p ON p.file_id = l.file_id
+    LEFT JOIN (SELECT file_id, min(transcribed_in) AS transcribed_in FROM elsewhere GROUP BY file_id) e ON e.file_id = l.file_id
+), gone AS (
+    -- Published before and no longer in the source: paid for, so kept.
+    SELECT
+        9000000000000000000 AS line, p.file_id, p.audio_url, p.audio_etag AS etag, p.size_bytes,
+        epoch(p.last_modified) AS modified_at, p.duration_ms, p.options_id, 'carried' AS disposition,
+        p.transcribed_in, p.error_code, p.error_message, p.manifest_columns
+    FROM prior p ANTI JOIN kept l ON l.audio_url = p.audio_url
+)
+SELECT row_number() OVER (ORDER BY line, audio_url) - 1 AS position, * EXCLUDE (line)
+FROM (SELECT * FROM decided UNION ALL SELECT * FROM gone)
+"""
+
+_ONLY_FAILED = """
+CREATE TABLE manifest AS
+SELECT
+    row_number() OVER (ORDER BY manifest_position, audio_url) - 1 AS position, file_id, audio_url, audio_etag AS etag,
+    size_bytes, epoch(last_modified) AS modified_at, duration_ms, options_id,
+    CASE
+        WHEN outcome = 'transcribed' THEN 'carried'
+        WHEN options_id IS NULL OR options_id = '' THEN 'carried'  -- refused before it had options: can't be submitted
+        WHEN can_retry OR $reprocess THEN 'submit'
+        ELSE 'carried'
+    END AS disposition,
+    transcribed_in, error_code, error_message, manifest_columns
+FROM prior
+"""
+
+
+def decide(connection: duckdb.DuckDBPyConnection, *, reprocess: bool) -> None:
+    """Make the table `manifest` from `lines`, `prior` and `elsewhere`: one row for each URL, with a disposition."""
+    connection.execute(_DECIDE, {"reprocess": reprocess})
+
+
+def decide_only_failed(connection: duckdb.DuckDBPyConnection, *, reprocess: bool) -> None:
+    """Make the table `manifest` from `prior` alone: submit what is failed or missing, carry the rest."""
+    connection.execute(_ONLY_FAILED, {"reprocess": reprocess})
+
+
+def write_manifest(connection: duckdb.DuckDBPyConnection, target: Path) -> str:
+    """Write the table `manifest` in order and return the digest of its ids and dispositions."""
+    digest = hashlib.blake2b(digest_size=16)
+    columns = ", ".join(f'"{name}"' for name in MANIFEST.names)
+    with pq.ParquetWriter(target, MANIFEST, compression="zstd") as writer:
+        for batch in batches(connection, f"SELECT {columns} FROM manifest ORDER BY position"):  # noqa: S608  our own names
+            table = pa.Table.from_batches([batch]).cast(MANIFEST)
+            joined = pc.binary_join_element_wise(table["file_id"], table["disposition"], " ")
+            for one in joined.to_pylist():
+                digest.update(one.encode() + b"\n")
+            writer.write_table(table)
+    return digest.hexdigest()

@@ -1,0 +1,77 @@
+"""Source lines → a local Parquet file that DuckDB can sort and join. Streams; holds one batch in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from speech_backfill.manifest.lines import ManifestLine, RefusedLine
+from speech_backfill.model import TranscriptionOptions
+
+BATCH = 20_000
+
+LINES = pa.schema(
+    [
+        pa.field("line", pa.int64(), nullable=False),
+        pa.field("audio_url", pa.string(), nullable=False),
+        pa.field("file_id", pa.string(), nullable=False),
+        pa.field("etag", pa.string()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("modified_at", pa.float64()),
+        pa.field("duration_ms", pa.int64()),
+        pa.field("options_id", pa.string(), nullable=False),
+        pa.field("manifest_columns", pa.map_(pa.string(), pa.string())),
+        pa.field("error_code", pa.string()),
+        pa.field("error_message", pa.string()),
+    ]
+)
+
+
+def write_lines(lines: Iterable[ManifestLine | RefusedLine], target: Path) -> dict[str, TranscriptionOptions]:
+    """Write *lines* to *target* and return the options met, by their id."""
+    options: dict[str, TranscriptionOptions] = {}
+    ids: dict[int, str] = {}
+    with pq.ParquetWriter(target, LINES, compression="zstd", compression_level=1) as writer:
+        columns: list[list[object]] = [[] for _ in LINES]
+        for one in lines:
+            match one:
+                case ManifestLine(number=number, file=file, options=asked):
+                    # Rows share a handful of options objects; their ids are digests worth computing once.
+                    options_id = ids.get(id(asked))
+                    if options_id is None:
+                        options_id = asked.options_id
+                        options.setdefault(options_id, asked)
+                        ids[id(options[options_id])] = options_id
+                    row: tuple[object, ...] = (
+                        number,
+                        file.url,
+                        file.file_id(options_id),
+                        file.etag,
+                        file.size_bytes,
+                        file.modified_at,
+                        file.duration_ms,
+                        options_id,
+                        list(file.manifest_columns.items()),
+                        None,
+                        None,
+                    )
+                case RefusedLine(number=number, text=text, code=code, problem=problem):
+                    refused_id = hashlib.blake2b(f"refused\n{text}".encode(), digest_size=16).hexdigest()
+                    row = (number, text, refused_id, None, None, None, None, "", [], code, problem)
+            for column, value in zip(columns, row, strict=True):
+                column.append(value)
+            if len(columns[0]) >= BATCH:
+                _flush(writer, columns)
+                columns = [[] for _ in LINES]
+        if columns[0]:
+            _flush(writer, columns)
+    return options
+
+
+def _flush(writer: pq.ParquetWriter, columns: list[list[object]]) -> None:
+    arrays = [pa.array(column, one.type) for column, one in zip(columns, LINES, strict=True)]
+    writer.write_table(pa.table(arrays, schema=LINES))

@@ -1,0 +1,312 @@
+"""Plan a partition: source → frozen manifest → chunks → shards, in the ledger and the store. Pays for nothing.
+
+Planning twice gives the same plan; planning while an earlier plan's transcriptions are under way takes their chunks
+over as they are, so no file is cut into a second chunk while the first may still be billed.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from speech_backfill import paths
+from speech_backfill.accounts import StorageAccounts
+from speech_backfill.chunk_files import ChunkedFile, read_chunk, write_chunk
+from speech_backfill.errors import EmptyManifest, ManifestError
+from speech_backfill.ledger.ledger import Ledger, NewPlacement, PlansChanged
+from speech_backfill.ledger.records import ChunkRecord, PlanRecord, PlanState
+from speech_backfill.manifest.lookup import look_up
+from speech_backfill.manifest.source import read_source
+from speech_backfill.model import TranscriptionOptions
+from speech_backfill.plan import frozen
+from speech_backfill.plan.cut import CutChunk, CutFile, cut, shard_of
+from speech_backfill.plan.lines import LINES, write_lines
+from speech_backfill.plan.prior import Published, load_elsewhere, load_prior, published
+from speech_backfill.plan.request import PlanRequest, PlanSummary
+from speech_backfill.relations import batches, relations
+from speech_backfill.settings import Settings
+from speech_backfill.store import Store
+from speech_backfill.tables.layout import quoted
+
+_TASKS_A_SHARD = 3
+_OTHER_TASKS = 4
+"""plan, reconcile, publish and the repair group's own bookkeeping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """The pieces that planning needs; `plan` is its only verb."""
+
+    ledger: Ledger
+    store: Store
+    accounts: StorageAccounts
+    settings: Settings
+
+    def plan(self, request: PlanRequest) -> PlanSummary:
+        """Plan what *request* asks. Raises ManifestError, OptionsError or SettingsError with nothing planned."""
+        quoted(request.partition)  # refuses keys that can't name a directory
+        while True:
+            epoch = self.ledger.epoch()
+            with tempfile.TemporaryDirectory(prefix="speech-backfill-plan-") as folder:
+                try:
+                    return self._plan(request, Path(folder), epoch)
+                except PlansChanged:
+                    # Another plan was committed meanwhile and may have claimed some of these files: look again.
+                    continue
+
+    def _plan(self, request: PlanRequest, folder: Path, epoch: int) -> PlanSummary:
+        before = published(self.store, request.partition)
+        with relations(folder) as connection:
+            load_prior(connection, self.store, before, folder)
+            options, lines = self._decide(request, connection, folder, before)
+            digest = frozen.write_manifest(connection, folder / "manifest.parquet")
+            salt = request.run_key if request.reprocess else ""
+            plan_id = blake2b(
+                "\n".join([request.partition, request.run_key, digest, str(before.version), salt]).encode(),
+                digest_size=12,
+            ).hexdigest()
+            chunks, under_way = self._chunks(request, connection, options, salt)
+            counted = _count(connection)
+        attempts = self.ledger.next_attempts(one.chunk_id for one in chunks)
+        total = len(chunks)
+        placements = [
+            NewPlacement(
+                chunk,
+                shard=shard_of(number, chunks=total, max_shards=self.settings.max_shards),
+                ordinal=number,
+                attempt=attempts[chunk.chunk_id],
+            )
+            for number, chunk in enumerate(chunks)
+        ]
+        audio_hours = sum(one.audio_ms for one in chunks) / 3_600_000
+        shards = min(total, self.settings.max_shards)
+        summary = PlanSummary(
+            plan_id=plan_id,
+            partition=request.partition,
+            run_key=request.run_key,
+            source=request.source.split("?", 1)[0],
+            base_version=before.version,
+            files=sum(counted.dispositions.values()),
+            duplicates=max(0, lines - counted.distinct),
+            to_submit=counted.dispositions.get(frozen.SUBMIT, 0),
+            under_way=under_way,
+            carried=counted.dispositions.get(frozen.CARRIED, 0),
+            elsewhere=counted.dispositions.get(frozen.ELSEWHERE, 0),
+            refused=counted.dispositions.get(frozen.REFUSED, 0),
+            chunks=total,
+            shards=shards,
+            audio_hours=audio_hours,
+            audio_hours_estimated=counted.unknown_durations > 0,
+            price=audio_hours * self.settings.price_per_audio_hour,
+            task_instances=shards * _TASKS_A_SHARD + _OTHER_TASKS,
+            dry_run=request.dry_run,
+        )
+        if not request.dry_run:
+            self._commit(request, summary, placements, folder, epoch)
+        return summary
+
+    def _decide(
+        self, request: PlanRequest, connection: duckdb.DuckDBPyConnection, folder: Path, before: Published
+    ) -> tuple[dict[str, TranscriptionOptions], int]:
+        """Make the table `manifest`; returns the options by id and the number of source lines."""
+        if request.only_failed:
+            if before.partition is None:
+                raise EmptyManifest(
+                    f"partition {request.partition}",
+                    "nothing of it is published, so nothing of it has failed",
+                )
+            connection.register("lines", LINES.empty_table())
+            frozen.decide_only_failed(connection, reprocess=request.reprocess)
+            return self._published_options(connection, request), 0
+        if not request.source:
+            raise ManifestError(
+                "No source was given: name a manifest or a container prefix. Nothing was planned."
+            )
+        local = folder / "lines.parquet"
+        lines = read_source(
+            request.source,
+            accounts=self.accounts,
+            defaults=request.options,
+            uri_column=request.uri_column,
+            include_globs=request.include_globs,
+            exclude_globs=request.exclude_globs,
+        )
+        options = write_lines(
+            look_up(lines, accounts=self.accounts, max_file_bytes=self.settings.max_file_bytes), local
+        )
+        connection.execute(f"CREATE VIEW lines AS SELECT * FROM read_parquet('{local}')")  # noqa: S608  our own path
+        count, first, last = connection.execute(
+            "SELECT count(*), min(audio_url), max(audio_url) FROM lines"
+        ).fetchone() or (0, "", "")
+        load_elsewhere(
+            connection,
+            self.store,
+            self.ledger,
+            request.partition,
+            folder,
+            first_url=first or "",
+            last_url=last or "",
+        )
+        frozen.decide(connection, reprocess=request.reprocess)
+        self._carry_prior_options(options, request)
+        return options, int(count)
+
+    def _published_options(
+        self, connection: duckdb.DuckDBPyConnection, request: PlanRequest
+    ) -> dict[str, TranscriptionOptions]:
+        """The options of published files, found again through the chunks they were submitted in."""
+        options = {request.options.options_id: request.options}
+        rows = connection.execute(
+            "SELECT DISTINCT options_id, chunk_id FROM prior WHERE chunk_id IS NOT NULL"
+        ).fetchall()
+        wanted = {options_id: chunk_id for options_id, chunk_id in rows if options_id not in options}
+        known = self.ledger.options_of_chunks(list(wanted.values()))
+        return options | {
+            options_id: known[chunk_id] for options_id, chunk_id in wanted.items() if chunk_id in known
+        }
+
+    def _carry_prior_options(self, options: dict[str, TranscriptionOptions], request: PlanRequest) -> None:
+        options.setdefault(request.options.options_id, request.options)
+
+    def _chunks(
+        self,
+        request: PlanRequest,
+        connection: duckdb.DuckDBPyConnection,
+        options: dict[str, TranscriptionOptions],
+        salt: str,
+    ) -> tuple[list[ChunkRecord], int]:
+        """Chunks that are claimed already and hold files of ours, then the rest freshly cut; and how many files were claimed."""
+        taken, under_way = self._claimed(request, connection)
+        chunks = list(taken)
+        query = """
+            SELECT m.options_id, m.file_id, m.audio_url, m.etag, m.size_bytes, m.duration_ms
+            FROM manifest m ANTI JOIN claims USING (file_id)
+            WHERE m.disposition = 'submit' ORDER BY m.options_id, m.position
+        """
+        for one in cut(
+            _cut_files(batches(connection, query)),
+            files_per_chunk=self.settings.files_per_transcription,
+            salt=salt,
+        ):
+            if not request.dry_run:
+                write_chunk(self.store, one.chunk_id, list(one.files))
+            chunks.append(self._record(one, request.partition, options[one.options_id]))
+        return chunks, under_way
+
+    def _claimed(
+        self, request: PlanRequest, connection: duckdb.DuckDBPyConnection
+    ) -> tuple[list[ChunkRecord], int]:
+        """Chunks under way that hold files to submit; fills the table `claims` (file_id, chunk_id)."""
+        connection.execute("CREATE TABLE claims (file_id VARCHAR, chunk_id VARCHAR)")
+        bounds = connection.execute(
+            "SELECT min(audio_url), max(audio_url) FROM manifest WHERE disposition = 'submit'"
+        ).fetchone()
+        if bounds is None or bounds[0] is None:
+            return [], 0
+        only = request.run_key if request.reprocess else None
+        taken: list[ChunkRecord] = []
+        for chunk in self.ledger.claimed_chunks(request.partition, only_run_key=only):
+            if chunk.last_url < bounds[0] or chunk.first_url > bounds[1]:
+                continue
+            files = pa.table(
+                {
+                    "file_id": pa.array(
+                        [one.file_id for one in read_chunk(self.store, chunk.chunk_id)], pa.string()
+                    )
+                }
+            )
+            connection.register("candidate", files)
+            connection.execute(
+                """INSERT INTO claims SELECT c.file_id, ? FROM candidate c
+                   SEMI JOIN (SELECT file_id FROM manifest WHERE disposition = 'submit') m USING (file_id)
+                   ANTI JOIN claims USING (file_id)""",
+                [chunk.chunk_id],
+            )
+            connection.unregister("candidate")
+            found = connection.execute(
+                "SELECT count(*) FROM claims WHERE chunk_id = ?", [chunk.chunk_id]
+            ).fetchone()
+            if found and found[0]:
+                taken.append(chunk)
+        total = connection.execute("SELECT count(*) FROM claims").fetchone()
+        return taken, int(total[0]) if total else 0
+
+    def _record(self, one: CutChunk, partition: str, options: TranscriptionOptions) -> ChunkRecord:
+        return chunk_record(one, partition=partition, options=options, settings=self.settings)
+
+    def _commit(
+        self,
+        request: PlanRequest,
+        summary: PlanSummary,
+        placements: list[NewPlacement],
+        folder: Path,
+        epoch: int,
+    ) -> None:
+        self.store.upload(folder / "manifest.parquet", paths.manifest(summary.plan_id))
+        self.store.put(paths.plan_summary(summary.plan_id), json.dumps(summary.to_dict(), indent=1).encode())
+        budget_ms = None if request.budget_hours is None else int(request.budget_hours * 3_600_000)
+        record = PlanRecord(
+            plan_id=summary.plan_id,
+            partition=request.partition,
+            run_key=request.run_key,
+            state=PlanState.OPEN,
+            created_at=self.ledger.clock(),
+            files=summary.files,
+            budget_ms=budget_ms,
+        )
+        self.ledger.commit_plan(record, placements, epoch=epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    dispositions: dict[str, int]
+    distinct: int
+    unknown_durations: int
+
+
+def _count(connection: duckdb.DuckDBPyConnection) -> _Counted:
+    by = dict(connection.execute("SELECT disposition, count(*) FROM manifest GROUP BY 1").fetchall())
+    distinct = connection.execute("SELECT count(DISTINCT audio_url) FROM lines").fetchone()
+    unknown = connection.execute(
+        "SELECT count(*) FROM manifest WHERE disposition = 'submit' AND duration_ms IS NULL"
+    ).fetchone()
+    return _Counted(by, int(distinct[0]) if distinct else 0, int(unknown[0]) if unknown else 0)
+
+
+def chunk_record(
+    one: CutChunk, *, partition: str, options: TranscriptionOptions, settings: Settings
+) -> ChunkRecord:
+    """What the ledger keeps of a chunk: sums and bounds, durations estimated from sizes where they are unknown."""
+    urls = [file.url for file in one.files]
+    return ChunkRecord(
+        chunk_id=one.chunk_id,
+        partition=partition,
+        options=options,
+        files=len(one.files),
+        size_bytes=sum(file.size_bytes or 0 for file in one.files),
+        audio_ms=sum(audio_ms(file, settings) for file in one.files),
+        first_url=min(urls),
+        last_url=max(urls),
+    )
+
+
+def audio_ms(file: ChunkedFile, settings: Settings) -> int:
+    """The file's duration, or an estimate from its size."""
+    if file.duration_ms is not None:
+        return file.duration_ms
+    return int((file.size_bytes or 0) / settings.assumed_bytes_per_second * 1000)
+
+
+def _cut_files(rows: Iterator[pa.RecordBatch]) -> Iterator[CutFile]:
+    for batch in rows:
+        for options_id, file_id, url, etag, size_bytes, duration_ms in zip(
+            *(batch.column(number).to_pylist() for number in range(6)), strict=True
+        ):
+            yield CutFile(options_id, ChunkedFile(file_id, url, etag, size_bytes, duration_ms))

@@ -1,0 +1,88 @@
+"""What earlier runs did: the published outcomes of the same partition, and the ids other partitions have transcribed.
+
+Only indexes whose URLs can overlap the source are read, so a nightly plan does not pay for years of history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import msgspec
+import pyarrow as pa
+
+from speech_backfill import paths
+from speech_backfill.ledger.ledger import Ledger
+from speech_backfill.store import Store
+from speech_backfill.tables.layout import partition_file
+from speech_backfill.tables.published import PublishedPartition
+from speech_backfill.tables.schema import OUTCOMES
+
+INDEX = pa.schema([pa.field("file_id", pa.string(), nullable=False)])
+"""The index of a partition: ids of the files whose rows it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The visible version of a partition, as its partition file says; version 0: none yet."""
+
+    partition: PublishedPartition | None
+    etag: str | None
+
+    @property
+    def version(self) -> int:
+        """Counts publications."""
+        return 0 if self.partition is None else self.partition.version
+
+
+def published(store: Store, partition: str) -> Published:
+    """Read the partition file of *partition*."""
+    found = store.get_versioned(partition_file(partition))
+    if found is None:
+        return Published(None, None)
+    return Published(msgspec.json.decode(found[0], type=PublishedPartition), found[1])
+
+
+def load_prior(connection: duckdb.DuckDBPyConnection, store: Store, before: Published, folder: Path) -> None:
+    """Make the table `prior`: the published outcomes of this partition, all columns; empty where there are none."""
+    parts = [] if before.partition is None else before.partition.parts("outcomes")
+    connection.register("no_outcomes", OUTCOMES.empty_table())
+    files: list[str] = []
+    for number, part in enumerate(parts):
+        local = folder / f"prior-{number}.parquet"
+        store.download(part.path, local)
+        files.append(str(local))
+    connection.execute("CREATE TABLE prior AS SELECT * FROM no_outcomes")
+    if files:
+        connection.execute(
+            "INSERT INTO prior BY NAME SELECT * FROM read_parquet(?, hive_partitioning = false)", [files]
+        )
+
+
+def load_elsewhere(
+    connection: duckdb.DuckDBPyConnection,
+    store: Store,
+    ledger: Ledger,
+    partition: str,
+    folder: Path,
+    *,
+    first_url: str,
+    last_url: str,
+) -> None:
+    """Make the table `elsewhere` (file_id, transcribed_in): what overlapping other partitions hold."""
+    connection.execute("CREATE TABLE elsewhere (file_id VARCHAR, transcribed_in VARCHAR)")
+    for number, other in enumerate(ledger.partitions()):
+        if other.partition == partition or other.last_url < first_url or other.first_url > last_url:
+            continue
+        local = folder / f"elsewhere-{number}.parquet"
+        try:
+            store.download(paths.index(other.partition), local)
+        except FileNotFoundError:
+            continue  # nothing was transcribed there
+        # Only ids that the source asks for are kept, so the table stays as small as the overlap.
+        connection.execute(
+            "INSERT INTO elsewhere SELECT file_id, ? FROM read_parquet(?) SEMI JOIN lines USING (file_id)",
+            [other.partition, str(local)],
+        )
+        local.unlink()

@@ -1,0 +1,40 @@
+"""DuckDB as the engine for joins and sorts that may outgrow memory: a bounded connection, and Arrow batches out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+MEMORY_LIMIT = "256MB"
+
+
+@contextmanager
+def relations(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that keeps to MEMORY_LIMIT and two threads and spills into *folder*."""
+    connection = duckdb.connect(
+        str(folder / "relations.duckdb"),
+        config={
+            "memory_limit": MEMORY_LIMIT,
+            "threads": 2,
+            "temp_directory": str(folder / "spill"),
+            # Nothing is fetched from anywhere: no extension is installed behind our back.
+            "autoinstall_known_extensions": False,
+        },
+    )
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def batches(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Any = None, *, rows: int = 20_000
+) -> Iterator[pa.RecordBatch]:
+    """The rows of *query* as Arrow record batches of at most *rows*, streamed."""
+    reader: pa.RecordBatchReader = connection.execute(query, parameters).to_arrow_reader(rows)
+    yield from reader
