@@ -1,0 +1,53 @@
+"""One look at a resource, written into the ledger: which of the transcriptions under way have ended. Only looks."""
+
+from __future__ import annotations
+
+from speech_backfill.ledger.ledger import Ledger
+from speech_backfill.ledger.records import TranscriptionRecord
+from speech_backfill.ledger.submissions import Submissions
+from speech_backfill.model import TranscriptionRef
+from speech_backfill.services import Services
+from speech_backfill.speech.api import Transcription
+from speech_backfill.speech.errors import NotFound
+
+_GONE = "the service does not know it any more: its time to live has ended, or somebody deleted it"
+
+
+async def record_ends(ledger: Ledger, services: Services, resource: str) -> int:
+    """LIST *resource* once from the oldest transcription under way; returns how many are unfinished still."""
+    submissions = Submissions(ledger)
+    under_way = {
+        one.transcription_id: one for one in submissions.unfinished(resource) if one.transcription_id
+    }
+    if not under_way:
+        return 0
+    # The list is filtered by the service's clock, ours may differ: an hour of slack costs a page at the most.
+    oldest = min(one.intent_at for one in under_way.values()) - 3600
+    async for seen in services.client(resource).list(created_after=oldest):
+        if seen.transcription_id in under_way and seen.status.ended:
+            _record(submissions, resource, seen)
+            del under_way[seen.transcription_id]
+    return len(under_way)
+
+
+async def look(ledger: Ledger, services: Services, record: TranscriptionRecord) -> Transcription | None:
+    """GET one transcription and note its status; None where the service does not know it (any more)."""
+    assert record.transcription_id is not None
+    submissions = Submissions(ledger)
+    try:
+        seen = await services.client(record.resource).get(record.transcription_id)
+    except NotFound:
+        submissions.give_up(record, _GONE)
+        return None
+    if seen.status.ended:
+        _record(submissions, record.resource, seen)
+    return seen
+
+
+def _record(submissions: Submissions, resource: str, seen: Transcription) -> None:
+    submissions.record_status(
+        TranscriptionRef(resource, seen.transcription_id),
+        seen.status,
+        ended_at=seen.last_action_at,
+        billed_ms=seen.duration_ms,
+    )
