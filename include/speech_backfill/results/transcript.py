@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from operator import attrgetter
+from dataclasses import dataclass
+from math import isnan
 
 from speech_backfill.results.model import (
     MAX_TICKS,
+    NAN,
     Alternative,
     CombinedPhrase,
     Phrase,
@@ -16,7 +17,6 @@ from speech_backfill.results.model import (
 )
 
 _NO_ALTERNATIVE = Alternative()
-_FORMS = ("display", "lexical", "itn", "masked_itn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +31,28 @@ class ChannelTranscript:
     masked_itn: str | None
     speech_ms: int
     phrase_count: int
-    confidence: float | None
+    confidence: float
+    """Mean of the phrases' confidences, weighted by their durations; NaN when none is known."""
 
 
 @dataclass(slots=True)
-class _Speech:
-    """What the phrases of one channel add up to."""
+class _Sums:
+    """What the phrases of one channel add up to; times in ticks."""
 
-    phrases: list[Phrase] = field(default_factory=list)
-    best: list[Alternative] = field(default_factory=list)
+    phrases: int = 0
+    spoken: float = 0.0
+    known: int = 0
+    """Phrases whose confidence is known, and below: their times, confidences, and the products of the two."""
+    weight: float = 0.0
+    plain: float = 0.0
+    weighted: float = 0.0
+
+    @property
+    def confidence(self) -> float:
+        """The mean weighted by time; the plain mean where no phrase has a time; NaN where no confidence is known."""
+        if self.weight:
+            return self.weighted / self.weight
+        return self.plain / self.known if self.known else NAN
 
 
 def best_alternatives(phrases: Sequence[Phrase]) -> list[Alternative]:
@@ -56,9 +69,9 @@ def best_alternatives(phrases: Sequence[Phrase]) -> list[Alternative]:
             continue
         winner = alternatives[0]
         for other in alternatives[1:]:
-            # NaN compares as false on both sides: an unknown confidence never wins and always yields.
+            # NaN compares as false: an unknown confidence never wins, and below it always yields.
             if other.confidence > winner.confidence or (
-                winner.confidence != winner.confidence and other.confidence == other.confidence
+                isnan(winner.confidence) and not isnan(other.confidence)
             ):
                 winner = other
         best.append(winner)
@@ -76,48 +89,49 @@ def channel_transcripts(
     combined: dict[int, list[CombinedPhrase]] = {}
     for one in result.combined_phrases or ():
         combined.setdefault(one.channel, []).append(one)
-    speech: dict[int, _Speech] = {}
-    if len(set(map(attrgetter("channel"), phrases))) == 1:
-        speech[phrases[0].channel] = _Speech(list(phrases), list(best))
-    else:
-        for phrase, alternative in zip(phrases, best, strict=True):
-            part = speech.setdefault(phrase.channel, _Speech())
-            part.phrases.append(phrase)
-            part.best.append(alternative)
+    sums: dict[int, _Sums] = {}
+    located = False
+    for phrase, alternative in zip(phrases, best, strict=True):
+        channel = sums.get(phrase.channel)
+        if channel is None:
+            channel = sums[phrase.channel] = _Sums()
+        channel.phrases += 1
+        ticks = phrase.duration_ticks
+        if not 0 < ticks < MAX_TICKS:
+            ticks = 0.0
+        channel.spoken += ticks
+        confidence = alternative.confidence
+        if not isnan(confidence):
+            channel.known += 1
+            channel.weight += ticks
+            channel.plain += confidence
+            channel.weighted += ticks * confidence
+        located = located or phrase.locale is not None
     return [
-        _transcript(channel, combined.get(channel, ()), speech.get(channel) or _Speech())
-        for channel in sorted(combined.keys() | speech.keys())
+        _transcript(
+            number,
+            combined.get(number)
+            or [one for phrase, one in zip(phrases, best, strict=True) if phrase.channel == number],
+            sums.get(number) or _Sums(),
+            main_locale(phrase for phrase in phrases if phrase.channel == number) if located else None,
+        )
+        for number in sorted(combined.keys() | sums.keys())
     ]
 
 
-def _transcript(channel: int, combined: Sequence[CombinedPhrase], speech: _Speech) -> ChannelTranscript:
-    texts: Sequence[CombinedPhrase | Alternative] = combined or speech.best
-    display, lexical, itn, masked_itn = (_joined(map(attrgetter(form), texts)) for form in _FORMS)
-    spoken_ticks = weight = weighted = plain = 0.0
-    known = 0
-    for phrase, alternative in zip(speech.phrases, speech.best, strict=True):
-        ticks = phrase.duration_ticks
-        ticks = ticks if 0 < ticks < MAX_TICKS else 0.0
-        spoken_ticks += ticks
-        confidence = alternative.confidence
-        if confidence == confidence:  # noqa: PLR0124 - false for NaN
-            weight += ticks
-            weighted += ticks * confidence
-            plain += confidence
-            known += 1
-    mean: float | None = None
-    if known:
-        mean = weighted / weight if weight else plain / known
+def _transcript(
+    channel: int, texts: Sequence[CombinedPhrase | Alternative], sums: _Sums, locale: str | None
+) -> ChannelTranscript:
     return ChannelTranscript(
         channel=channel,
-        locale=main_locale(speech.phrases),
-        display=display,
-        lexical=lexical,
-        itn=itn,
-        masked_itn=masked_itn,
-        speech_ms=milliseconds(spoken_ticks) or 0,
-        phrase_count=len(speech.phrases),
-        confidence=mean,
+        locale=locale,
+        display=_joined([text.display for text in texts]),
+        lexical=_joined([text.lexical for text in texts]),
+        itn=_joined([text.itn for text in texts]),
+        masked_itn=_joined([text.masked_itn for text in texts]),
+        speech_ms=milliseconds(sums.spoken) or 0,
+        phrase_count=sums.phrases,
+        confidence=sums.confidence,
     )
 
 
@@ -133,9 +147,9 @@ def main_locale(phrases: Iterable[Phrase]) -> str | None:
     return max(ticks_by_locale, key=ticks_by_locale.__getitem__, default=None)
 
 
-def _joined(texts: Iterable[str | None]) -> str | None:
+def _joined(texts: Sequence[str | None]) -> str | None:
     """The texts that are there, joined by spaces; None when none is there, which is not the same as silence."""
+    if len(texts) == 1:
+        return texts[0]
     there = [text for text in texts if text is not None]
-    if len(there) == 1:
-        return there[0]
-    return " ".join(text for text in there if text) if there else None
+    return " ".join(filter(None, there)) if there else None

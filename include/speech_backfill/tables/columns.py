@@ -35,9 +35,9 @@ def texts(values: Sequence[str | None]) -> pa.Array:
         there = cast("Sequence[str]", values)
     except TypeError:
         # A None was among them, which is found out here for nothing.
-        missing = np.fromiter((value is None for value in values), np.bool_, len(values))
-        if missing.all():
+        if values.count(None) == len(values):
             return pa.nulls(len(values), pa.string())
+        missing = np.fromiter((value is None for value in values), np.bool_, len(values))
         there = [value or "" for value in values]
         joined = "".join(there)
     data = joined.encode()
@@ -72,6 +72,11 @@ def integers(values: NDArray[Any], kind: pa.DataType, there: Flags | None = None
 
 def optional_integers(values: Sequence[int | None], kind: pa.DataType) -> pa.Array:
     """An integer column of *kind* from plain values."""
+    missing = values.count(None)
+    if missing == len(values):
+        return pa.nulls(missing, kind)
+    if missing == 0:
+        return integers(np.fromiter(cast("Sequence[int]", values), np.int64, len(values)), kind)
     there = np.fromiter((value is not None for value in values), np.bool_, len(values))
     return integers(np.fromiter((value or 0 for value in values), np.int64, len(values)), kind, there)
 

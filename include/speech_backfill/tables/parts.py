@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 import pyarrow as pa
 
 from speech_backfill.results.decode import decode_result
 from speech_backfill.results.transcript import best_alternatives, channel_transcripts, main_locale
-from speech_backfill.tables.batches import PhraseBatch, TranscriptBatch, WordBatch
+from speech_backfill.tables.batches import SpeechBatch, TranscriptBatch
 from speech_backfill.tables.columns import Columns, repeated_texts
 from speech_backfill.tables.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS, ParquetFile, Part
 
@@ -36,10 +36,6 @@ class ResultSummary:
     locale: str | None
     source_url: str | None
     """The audio file's URL as the result file gives it, without its query."""
-
-
-class _Batch(Protocol):
-    def columns(self) -> Columns: ...
 
 
 class _Table:
@@ -66,9 +62,8 @@ class _Table:
             self._counts.append(rows)
             self._rows += rows
 
-    def take(self, batch: _Batch) -> None:
-        """Make the batch's columns part of the row group, and write it out when it is full."""
-        columns = batch.columns()
+    def take(self, columns: Columns) -> None:
+        """Make a batch's columns part of the row group, and write it out when it is full."""
         self._chunks.append(columns)
         self._size_bytes += sum(column.nbytes for column in columns.values())
         if self.file.is_full(self._rows, self._size_bytes):
@@ -142,8 +137,8 @@ class PartWriter:
             duration_ms = result.duration_ms
             # From here on nothing depends on the file's content any more: no row can fail to be added.
             self._transcripts.count(file_id, audio_url, self._transcript_batch.add(transcripts, duration_ms))
-            self._phrases.count(file_id, audio_url, self._phrase_batch.add(phrases, best))
-            words = self._word_batch.add(phrases, best)
+            spoken, words = self._speech_batch.add(phrases, best)
+            self._phrases.count(file_id, audio_url, spoken)
             self._words.count(file_id, audio_url, words)
         self._pending_bytes += len(raw)
         if self._pending_bytes >= self._batch_bytes:
@@ -151,7 +146,7 @@ class PartWriter:
         return ResultSummary(
             duration_ms=duration_ms,
             channels=len(transcripts),
-            phrases=len(phrases),
+            phrases=spoken,
             words=words,
             locale=main_locale(phrases),
             source_url=result.source,
@@ -178,14 +173,14 @@ class PartWriter:
 
     def _begin_batch(self) -> None:
         self._transcript_batch = TranscriptBatch()
-        self._phrase_batch = PhraseBatch()
-        self._word_batch = WordBatch()
+        self._speech_batch = SpeechBatch()
         self._pending_bytes = 0
 
     def _end_batch(self) -> None:
-        self._transcripts.take(self._transcript_batch)
-        self._phrases.take(self._phrase_batch)
-        self._words.take(self._word_batch)
+        with _without_gc():
+            self._transcripts.take(self._transcript_batch.columns())
+            self._phrases.take(self._speech_batch.phrase_columns())
+            self._words.take(self._speech_batch.word_columns())
         self._begin_batch()
 
 
