@@ -104,6 +104,16 @@ class ServiceSlowError(LocalStackError):
         )
 
 
+class OtherPortsError(LocalStackError):
+    """A service runs on another port than the one that was chosen."""
+
+    def __init__(self, service: str, *, runs_on: int, asked_for: int) -> None:
+        super().__init__(
+            f"{service} runs already, on port {runs_on} instead of {asked_for}. Nothing was changed.\n"
+            "Stop the stack, then start it on the ports that you want: make down"
+        )
+
+
 class StackBusyError(LocalStackError):
     """Another command holds the lock of this checkout."""
 

@@ -16,8 +16,14 @@ from pathlib import Path
 
 from local import airflow, azurite, emulator, keys, ports
 from local.checkout import Checkout, this_checkout
-from local.errors import LocalStackError, NotInstalledError, PortTakenError, StackBusyError
-from local.processes import Service, Supervisor
+from local.errors import (
+    LocalStackError,
+    NotInstalledError,
+    OtherPortsError,
+    PortTakenError,
+    StackBusyError,
+)
+from local.processes import Service, Supervisor, end_on_signals
 
 RECORDINGS_CONTAINER = "recordings"
 STORE_CONTAINER = "speech-backfill"
@@ -171,6 +177,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in commands:
         print(f"usage: python -m local.stack {' | '.join(commands)}", file=sys.stderr)
         return 2
+    end_on_signals()
     try:
         return commands[arguments[0]](this_checkout())
     except (LocalStackError, ports.PortError) as error:
