@@ -181,6 +181,13 @@ class Submissions:
                 .values(state=TranscriptionState.GIVEN_UP, problem=problem, ended_at=self._clock())
             )
 
+    def settle(self, record: TranscriptionRecord) -> None:
+        """Its outcomes are accounted for: the chunk's next attempt may come."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                _T.update().where(_key(record), _T.c.settled_at.is_(None)).values(settled_at=self._clock())
+            )
+
     def of(self, placement: Placement) -> TranscriptionRecord | None:
         """The transcription of a placement's attempt, if there is one yet."""
         with self._engine.begin() as connection:

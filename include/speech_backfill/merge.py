@@ -1,0 +1,326 @@
+"""Merge a shard: result files and reports → part files of the tables and one outcome for each audio file.
+
+Nothing here is visible to readers of the tables; publish does that. Merging a shard again gives the same part files.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import zstandard
+
+from speech_backfill import paths
+from speech_backfill.accounts import StorageAccounts
+from speech_backfill.chunk_files import ChunkedFile, read_chunk
+from speech_backfill.collect import Collector, Fetched, Listing, Unavailable
+from speech_backfill.error_classes import OurCode, can_retry
+from speech_backfill.errors import AudioUriError, SpeechBackfillError
+from speech_backfill.ledger.ledger import Ledger
+from speech_backfill.ledger.records import Placement, TranscriptionRecord, TranscriptionState
+from speech_backfill.ledger.submissions import Submissions
+from speech_backfill.model import Outcome, Shard, Status
+from speech_backfill.observe import look
+from speech_backfill.results.errors import InvalidResultFile
+from speech_backfill.results.source import source_of
+from speech_backfill.services import Services
+from speech_backfill.settings import Settings
+from speech_backfill.speech.api import Transcription
+from speech_backfill.store import Store
+from speech_backfill.tables.outcomes import OutcomesWriter
+from speech_backfill.tables.parts import PartWriter, ResultSummary
+from speech_backfill.tables.rows import OutcomeRow
+
+log = logging.getLogger(__name__)
+
+
+class NotSubmitted(SpeechBackfillError):
+    """A chunk of the shard has no transcription."""
+
+    def __init__(self, shard: Shard, chunk_id: str) -> None:
+        """Name both."""
+        super().__init__(
+            f"{shard.label}: chunk {chunk_id} was not submitted, so there is nothing to merge. "
+            "Clear the shard's submit task; what was submitted already is not paid again."
+        )
+
+
+class StillRunning(SpeechBackfillError):
+    """A transcription has not ended and is within its deadline."""
+
+    def __init__(self, shard: Shard, transcription_id: str, status: str) -> None:
+        """Name them and Azure's word."""
+        super().__init__(
+            f"{shard.label}: transcription {transcription_id} is {status}. Nothing was merged or lost. "
+            "Clear the shard's wait task, or run this step again later."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ShardMerged:
+    """What a shard's merge found, by number."""
+
+    files: int
+    transcribed: int
+    failed: int
+    missing: int
+    can_retry: int
+    audio_ms: int
+
+    def to_dict(self) -> dict[str, int]:
+        """Plain values for an XCom."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True)
+class Merger:
+    """The pieces that merging needs; `merge_shard` is its verb."""
+
+    ledger: Ledger
+    store: Store
+    accounts: StorageAccounts
+    services: Services
+    settings: Settings
+
+    async def merge_shard(self, shard: Shard) -> ShardMerged:
+        """Merge every chunk of *shard*. Raises NotSubmitted, StillRunning and errors of service and store."""
+        folder = paths.shard_folder(shard.plan_id, shard.round, shard.index)
+        placements = self.ledger.placements(shard.plan_id, shard.round, shard.index)
+        counts: Counter[str] = Counter()
+        with tempfile.TemporaryDirectory(prefix="speech-backfill-merge-") as name:
+            local = Path(name)
+            with PartWriter(local) as parts, OutcomesWriter(local / "outcomes.parquet") as outcomes:
+                for placement in placements:
+                    async for row in self._chunk(shard, placement, parts, local):
+                        outcomes.add(row)
+                        counts.update([row.outcome.value])
+                        counts["can_retry"] += row.can_retry
+                        counts["audio_ms"] += row.duration_ms or 0
+                written = dict(parts.close())
+                summary = outcomes.close()
+            described: dict[str, Any] = {}
+            for table, part in [*written.items(), *([("outcomes", summary)] if summary else [])]:
+                path = f"{folder}/{table}.parquet"
+                self.store.upload(part.path, path)
+                described[table] = {"path": path, "rows": part.rows, "bytes": part.bytes}
+        merged = ShardMerged(
+            files=sum(counts[one.value] for one in Outcome),
+            transcribed=counts[Outcome.TRANSCRIBED],
+            failed=counts[Outcome.FAILED],
+            missing=counts[Outcome.MISSING],
+            can_retry=counts["can_retry"],
+            audio_ms=counts["audio_ms"],
+        )
+        # Written last: a shard without it does not count as merged.
+        self.store.put(
+            f"{folder}/merged.json", json.dumps({"counts": merged.to_dict(), "parts": described}).encode()
+        )
+        log.info("%s merged: %s", shard.label, merged.to_dict())
+        return merged
+
+    async def _chunk(self, shard: Shard, placement: Placement, parts: PartWriter, local: Path) -> Any:
+        """The outcomes of one chunk's files, in the order of their result files, then the rest in the chunk's order."""
+        record = Submissions(self.ledger).of(placement)
+        if record is None or record.state in {TranscriptionState.INTENDED, TranscriptionState.REFUSED}:
+            raise NotSubmitted(shard, placement.chunk.chunk_id)
+        seen = await self._seen(shard, record)
+        ended_at = seen.last_action_at if seen else record.ended_at
+        chunked = read_chunk(self.store, placement.chunk.chunk_id)
+        files = _Accounts(placement, record, chunked, self.accounts, ended_at=ended_at)
+        match seen:
+            case None:
+                overdue = record.state == TranscriptionState.GIVEN_UP and "deadline" in (record.problem or "")
+                code = OurCode.OVERDUE if overdue else OurCode.RESULTS_PURGED
+                for one in files.left():
+                    yield files.row(one, Outcome.MISSING, code=code, message=record.problem or _PURGED)
+                return
+            case Transcription():
+                collector = Collector(
+                    self.services.client(record.resource),
+                    seen.transcription_id,
+                    concurrency=self.settings.download_concurrency,
+                )
+                listing = await collector.listing()
+        raw_path = (
+            paths.raw_results(placement.chunk.chunk_id, placement.attempt)
+            if self.settings.keep_raw_results
+            else None
+        )
+        with _raw_results(local / "raw.ndjson.zst", raw_path, self.store) as raw:
+            async for fetched in collector.results(listing.results):
+                for row in _result(files, fetched, parts, raw, raw_path):
+                    yield row
+        for row in _reported(files, seen, listing):
+            yield row
+
+    async def _seen(self, shard: Shard, record: TranscriptionRecord) -> Transcription | None:
+        """The transcription as the service has it now, ended; None where it is gone or given up."""
+        if record.state == TranscriptionState.GIVEN_UP:
+            return None
+        seen = await look(self.ledger, self.services, record)
+        if seen is None or seen.status.ended:
+            return seen
+        assert record.submitted_at is not None
+        if self.ledger.clock() < record.submitted_at + self.settings.deadline_hours * 3600:
+            raise StillRunning(shard, seen.transcription_id, seen.status)
+        problem = f"past its deadline of {self.settings.deadline_hours:g} hours; it was given up and left alone at the service"
+        Submissions(self.ledger).give_up(record, problem)
+        log.warning("%s %s %s", shard.label, record.token, problem)
+        return None
+
+
+_PURGED = "the service does not know the transcription any more; its results can't be fetched"
+
+
+class _Accounts:
+    """The files of one chunk, each to be ticked off once."""
+
+    def __init__(
+        self,
+        placement: Placement,
+        record: TranscriptionRecord,
+        files: list[ChunkedFile],
+        accounts: StorageAccounts,
+        *,
+        ended_at: float | None,
+    ) -> None:
+        self.placement = placement
+        self._record = record
+        self._ended_at = datetime.fromtimestamp(ended_at, UTC) if ended_at else None
+        self._accounts = accounts
+        self._by_url = {one.url: one for one in files}
+
+    def find(self, source_url: str | None) -> ChunkedFile | None:
+        """The file that a source in an answer means, unless it is ticked off already or not ours."""
+        if not source_url:
+            return None
+        found = self._by_url.get(source_url)
+        if found is not None:
+            return found
+        try:
+            # The service may encode a URL its own way; what it means decides.
+            return self._by_url.get(self._accounts.locate(source_url).url)
+        except AudioUriError:
+            return None
+
+    def left(self) -> list[ChunkedFile]:
+        """Files without an outcome yet."""
+        return list(self._by_url.values())
+
+    def row(
+        self,
+        file: ChunkedFile,
+        outcome: Outcome,
+        *,
+        code: str | None = None,
+        message: str | None = None,
+        retry: bool | None = None,
+        summary: ResultSummary | None = None,
+        raw_path: str | None = None,
+    ) -> OutcomeRow:
+        """Tick *file* off and say what became of it."""
+        del self._by_url[file.url]
+        record, options = self._record, self.placement.chunk.options
+        return OutcomeRow(
+            file_id=file.file_id,
+            audio_url=file.url,
+            audio_etag=file.etag,
+            size_bytes=file.size_bytes,
+            outcome=outcome,
+            error_code=code,
+            error_message=message,
+            can_retry=outcome is not Outcome.TRANSCRIBED
+            and (can_retry(code, message) if retry is None else retry),
+            duration_ms=summary.duration_ms if summary else None,
+            channels=summary.channels if summary else None,
+            phrases=summary.phrases if summary else None,
+            words=summary.words if summary else None,
+            locale=(summary.locale if summary else None) or options.locale,
+            options_id=options.options_id,
+            resource=record.resource,
+            transcription_id=record.transcription_id,
+            attempt=record.attempt,
+            chunk_id=record.chunk_id,
+            result_object=raw_path,
+            merged_at=self._ended_at,
+        )
+
+
+def _result(
+    files: _Accounts,
+    fetched: Fetched | Unavailable,
+    parts: PartWriter,
+    raw: IO[bytes] | None,
+    raw_path: str | None,
+) -> Iterator[OutcomeRow]:
+    """The outcome of one result file; none where it belongs to no file of the chunk, or to one that has an outcome."""
+    match fetched:
+        case Unavailable(entry=entry, problem=problem):
+            # Which file it would have been is not known; that one ends as missing, and its reason is in the log.
+            log.warning("%s: %s: %s", files.placement.token, entry.name, problem)
+            return
+        case Fetched(entry=entry, raw=content):
+            file = files.find(source_of(content))
+            if file is None:
+                log.warning(
+                    "%s: %s names no audio file that is still open", files.placement.token, entry.name
+                )
+                return
+            try:
+                summary = parts.add(file.file_id, file.url, content)
+            except InvalidResultFile as error:
+                yield files.row(file, Outcome.FAILED, code=OurCode.INVALID_RESULT, message=str(error))
+                return
+            if raw is not None:
+                # A JSON string holds no bare line break, so those between tokens may become spaces.
+                line = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r", b" ").replace(b"\n", b" ")
+                raw.write(b'{"file_id":"' + file.file_id.encode() + b'","result":' + line + b"}\n")
+            yield files.row(file, Outcome.TRANSCRIBED, summary=summary, raw_path=raw_path)
+
+
+def _reported(files: _Accounts, seen: Transcription, listing: Listing) -> Iterator[OutcomeRow]:
+    """The outcomes of files without a result: what the report says, else what the transcription as a whole says."""
+    whole = seen.status is Status.FAILED
+    several = files.placement.chunk.files > 1
+    for detail in listing.report or ():
+        file = files.find(detail.source_url)
+        if file is None:
+            continue
+        if detail.status == "Failed":
+            yield files.row(
+                file, Outcome.FAILED, code=detail.error_kind or "Unknown", message=detail.error_message
+            )
+        else:
+            message = "the report says it succeeded, but its result file could not be had or read"
+            yield files.row(file, Outcome.MISSING, code=OurCode.RESULT_NOT_FOUND, message=message)
+    for file in files.left():
+        if whole:
+            yield files.row(
+                file,
+                Outcome.FAILED,
+                code=seen.error_code or OurCode.TRANSCRIPTION_FAILED,
+                message=seen.error_message or "the transcription failed as a whole",
+                retry=can_retry(seen.error_code, seen.error_message, alone=not several),
+            )
+        else:
+            why = listing.report_problem or "it stands neither in the report nor among the results"
+            yield files.row(file, Outcome.MISSING, code=OurCode.NOT_REPORTED, message=why)
+
+
+@contextmanager
+def _raw_results(local: Path, path: str | None, store: Store) -> Iterator[IO[bytes] | None]:
+    """A compressed file for the raw results, uploaded to *path* at the end; None where they are not kept."""
+    if path is None:
+        yield None
+        return
+    with local.open("wb") as target, zstandard.ZstdCompressor(level=3).stream_writer(target) as writer:
+        yield writer
+    store.upload(local, path)
