@@ -1,14 +1,16 @@
 """An in-memory Speech service behind an httpx transport: scriptable, counting, honest about what it was asked.
 
-    service = FakeSpeechService()
-    client = SpeechClient(service.resource(), clock=service.clock, transport=service.transport())
-    service.script("submit", httpx.Response(503))       # the next submission fails, before anything is made
-    service.script_after("submit", httpx.ReadTimeout)   # … is carried out, and its answer is lost
-    service.end(transcription_id, results={"contenturl_0.json": b"{}"})
+service = FakeSpeechService()
+client = SpeechClient(service.resource(), clock=service.clock, transport=service.transport())
+service.script("submit", httpx.Response(503))       # the next submission fails, before anything is made
+service.script_after("submit", httpx.ReadTimeout)   # … is carried out, and its answer is lost
+service.end(transcription_id, results={"contenturl_0.json": b"{}"})
 """
 
 from __future__ import annotations
 
+import asyncio
+import heapq
 import json
 import re
 import uuid
@@ -31,21 +33,30 @@ Scripted = httpx.Response | type[Exception] | Callable[[httpx.Request], httpx.Re
 
 
 class FakeClock:
-    """Time that moves only when told, or when somebody sleeps."""
+    """Time that moves only when told, or when everybody sleeps: then to the first who wakes."""
 
     def __init__(self, now: float = 1_767_225_600.0) -> None:
         self.now = now
         self.slept: list[float] = []
+        self._sleepers: list[tuple[float, int]] = []
 
     def __call__(self) -> float:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
-        import asyncio
-
         self.slept.append(seconds)
-        self.now += seconds
-        await asyncio.sleep(0)
+        entry = (self.now + seconds, len(self.slept))
+        heapq.heappush(self._sleepers, entry)
+        try:
+            while True:
+                for _ in range(50):  # whoever is at work gets on with it before time does
+                    await asyncio.sleep(0)
+                if self._sleepers[0] == entry:
+                    self.now = max(self.now, entry[0])
+                    return
+        finally:
+            self._sleepers.remove(entry)
+            heapq.heapify(self._sleepers)
 
 
 @dataclass
@@ -66,7 +77,9 @@ class Job:
 class FakeSpeechService:
     """One resource. Operations: submit, list, get, delete, files, fetch."""
 
-    def __init__(self, *, name: str = "speech", host: str = "speech.example", clock: FakeClock | None = None) -> None:
+    def __init__(
+        self, *, name: str = "speech", host: str = "speech.example", clock: FakeClock | None = None
+    ) -> None:
         self.name = name
         self.host = host
         self.clock = clock or FakeClock()
@@ -88,7 +101,11 @@ class FakeSpeechService:
 
     def resource(self, **changes: Any) -> SpeechResource:
         """A resource that leads here."""
-        values: dict[str, Any] = {"name": self.name, "endpoint": f"https://{self.host}", "credential": SpeechKey(KEY)}
+        values: dict[str, Any] = {
+            "name": self.name,
+            "endpoint": f"https://{self.host}",
+            "credential": SpeechKey(KEY),
+        }
         return SpeechResource(**(values | changes))
 
     def transport(self) -> httpx.MockTransport:
@@ -103,7 +120,13 @@ class FakeSpeechService:
         """The next calls of *operation* are carried out and get *answers* instead of theirs."""
         self._after[operation].extend(answers)
 
-    def add(self, display_name: str = "somebody else's", *, created_at: float | None = None, status: str = "NotStarted") -> str:
+    def add(
+        self,
+        display_name: str = "somebody else's",
+        *,
+        created_at: float | None = None,
+        status: str = "NotStarted",
+    ) -> str:
         """A transcription that was there before; returns its id."""
         job = Job(
             transcription_id=str(uuid.uuid4()),
@@ -154,9 +177,11 @@ class FakeSpeechService:
         self.calls[operation] += 1
         if self._before[operation]:
             return self._scripted(self._before[operation].popleft(), request)
-        if operation != "fetch" and request.headers.get("Ocp-Apim-Subscription-Key") != KEY and not request.headers.get(
-            "Authorization", ""
-        ).startswith("Bearer "):
+        if (
+            operation != "fetch"
+            and request.headers.get("Ocp-Apim-Subscription-Key") != KEY
+            and not request.headers.get("Authorization", "").startswith("Bearer ")
+        ):
             return self._error(401, "Unauthorized", "Authentication is required to access the resource.")
         answer = getattr(self, f"_{operation}")(request)
         if self._after[operation]:
@@ -196,8 +221,12 @@ class FakeSpeechService:
         query = request.url.params
         wanted = query.get("filter", "")
         if wanted and self.refuses_filters:
-            return self._error(400, "InvalidRequest", "The filter is not supported.", inner="UnsupportedFilter")
-        visible = [job for job in self.jobs.values() if job.created_at + self.list_lag_seconds <= self.clock()]
+            return self._error(
+                400, "InvalidRequest", "The filter is not supported.", inner="UnsupportedFilter"
+            )
+        visible = [
+            job for job in self.jobs.values() if job.created_at + self.list_lag_seconds <= self.clock()
+        ]
         if wanted and not self.ignores_filters:
             visible = [job for job in visible if self._matches(job, wanted)]
         return self._paged(request, [self._shown(job) for job in visible])
@@ -209,7 +238,9 @@ class FakeSpeechService:
     def _delete(self, request: httpx.Request) -> httpx.Response:
         job = self._job(request)
         if job and job.status in {"NotStarted", "Running"}:
-            return self._error(400, "InvalidRequest", "The transcription task hasn't finished yet", inner="DeleteNotAllowed")
+            return self._error(
+                400, "InvalidRequest", "The transcription task hasn't finished yet", inner="DeleteNotAllowed"
+            )
         if job:
             del self.jobs[job.transcription_id]
         return httpx.Response(204)

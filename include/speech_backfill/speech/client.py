@@ -76,7 +76,9 @@ class SpeechClient:
         self._sleep = sleep
         self._timeouts = timeouts
         self._retries = retries or RetryPolicy()
-        self._rate = rate or RequestRate(sleep=sleep)
+        # Whoever owns the sleep owns the time; otherwise a clock set back must not stall us.
+        monotonic = time.monotonic if sleep is asyncio.sleep else clock
+        self._rate = rate or RequestRate(monotonic=monotonic, sleep=sleep)
         self._connection = Connection(resource, clock=clock, timeouts=timeouts, transport=transport)
         self._downloads = ResultDownloads(
             resource.name, timeouts=timeouts, max_bytes=max_result_bytes, transport=transport
