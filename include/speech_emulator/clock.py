@@ -35,12 +35,15 @@ class ScaledClock:
         self._time_scale = time_scale
 
     def now(self) -> float:
+        """Seconds since 1970 in UTC."""
         return time.time()
 
     async def sleep(self, seconds: float) -> None:
+        """Return once so many real seconds have passed."""
         await asyncio.sleep(max(0.0, seconds))
 
     def span(self, seconds: float) -> float:
+        """The configured span, divided by the time scale."""
         return seconds / self._time_scale
 
 
@@ -53,12 +56,15 @@ class ManualClock:
         self._sleepers: list[tuple[float, int, asyncio.Event]] = []
 
     def now(self) -> float:
+        """Seconds since 1970 in UTC."""
         return self._now
 
     def span(self, seconds: float) -> float:
+        """The configured span as it is."""
         return seconds
 
     async def sleep(self, seconds: float) -> None:
+        """Return once the clock has been moved that far."""
         if seconds <= 0:
             await asyncio.sleep(0)
             return

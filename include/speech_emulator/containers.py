@@ -1,7 +1,7 @@
 """Blob containers behind a SAS: listing a source container and putting results into a destination container."""
 
 from collections.abc import AsyncIterator
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 from xml.parsers.expat import ExpatError, ParserCreate
 
 import httpx
@@ -53,7 +53,7 @@ def blob_url(container_url: str, name: str, *, with_query: bool) -> str:
     """The URL of a blob inside a container, with or without the container's SAS."""
     parts = urlsplit(container_url)
     path = f"{parts.path.rstrip('/')}/{quote(name)}"
-    return parts._replace(path=path, query=parts.query if with_query else "").geturl()
+    return urlunsplit((parts.scheme, parts.netloc, path, parts.query if with_query else "", ""))
 
 
 async def blobs(client: httpx.AsyncClient, container_url: str) -> AsyncIterator[tuple[str, int]]:
@@ -64,7 +64,7 @@ async def blobs(client: httpx.AsyncClient, container_url: str) -> AsyncIterator[
         parts = urlsplit(container_url)
         query = f"restype=container&comp=list&{parts.query}{more}"
         try:
-            answer = await client.get(parts._replace(query=query).geturl())
+            answer = await client.get(urlunsplit((parts.scheme, parts.netloc, parts.path, query, "")))
             if answer.status_code in {401, 403}:
                 raise FileFailedError("InvalidUri", "Authentication failed for recordings URI.")
             if answer.status_code != 200:

@@ -18,7 +18,7 @@ from speech_emulator.auth import Doorkeeper
 from speech_emulator.clock import Clock, ScaledClock
 from speech_emulator.config import ResourceSettings, Settings
 from speech_emulator.errors import encode
-from speech_emulator.faults import FaultBoard
+from speech_emulator.fault_rules import FaultBoard
 from speech_emulator.notifier import Notifier
 from speech_emulator.processing import Processor
 from speech_emulator.recognisers.model import Recogniser
@@ -56,10 +56,23 @@ class Emulator:
         self.results = Results(settings, self.clock, self.store, self.recogniser, self.signer)
         self.notifier = Notifier(settings, self.clock, self.store, self.faults, self.client)
         processor = Processor(
-            settings, self.clock, self.store, self.recogniser, self.results, self.client, self._announce_end
+            settings=settings,
+            clock=self.clock,
+            store=self.store,
+            recogniser=self.recogniser,
+            results=self.results,
+            client=self.client,
+            ended=self._announce_end,
         )
         self.queues = {
-            region: RegionQueue(region, settings, self.clock, self.store, processor.run, self._announce_start)
+            region: RegionQueue(
+                region,
+                settings=settings,
+                clock=self.clock,
+                store=self.store,
+                process=processor.run,
+                started=self._announce_start,
+            )
             for region in dict.fromkeys(resource.region for resource in settings.resources)
         }
         self.requests: Counter[str] = Counter()

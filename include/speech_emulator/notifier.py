@@ -15,7 +15,7 @@ from speech_emulator import faults
 from speech_emulator.clock import Clock, stamp
 from speech_emulator.config import Settings
 from speech_emulator.errors import encode
-from speech_emulator.faults import FaultBoard
+from speech_emulator.fault_rules import FaultBoard
 from speech_emulator.store import Store, Transcription
 
 EVENTS = tuple(

@@ -26,6 +26,7 @@ class Processor:
 
     def __init__(
         self,
+        *,
         settings: Settings,
         clock: Clock,
         store: Store,

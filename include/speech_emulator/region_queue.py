@@ -17,6 +17,7 @@ class RegionQueue:
     def __init__(
         self,
         region: str,
+        *,
         settings: Settings,
         clock: Clock,
         store: Store,
@@ -111,6 +112,7 @@ class RegionQueue:
                 ended_at=now,
                 last_action_at=now,
                 has_report=0,
+                purge_at=now + self._clock.span(48 * 3600),
             )
         finally:
             self.wake()

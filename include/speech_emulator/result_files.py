@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from speech_emulator.clock import stamp
 from speech_emulator.config import Guesses
@@ -54,7 +53,7 @@ def source_of(file: AudioFile, guesses: Guesses, *, from_container: bool) -> str
     """How results name their input: the submitted URL, or the path inside the submitted container."""
     if from_container:
         return file.name.removesuffix(".json")
-    return file.url if guesses.source_with_query else urlsplit(file.url)._replace(query="").geturl()
+    return file.url if guesses.source_with_query else file.url.partition("?")[0]
 
 
 def result(

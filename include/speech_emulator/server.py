@@ -1,7 +1,6 @@
 """The emulator as an ASGI application, as a server, and as a server in a thread for tests."""
 
 import contextlib
-import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
+from uvicorn.config import LOGGING_CONFIG
 
 from speech_emulator.api import admin, blobs, models, transcriptions, webhooks
 from speech_emulator.api.answers import JsonResponse
@@ -24,7 +24,7 @@ def create_app(emulator: Emulator) -> ASGIApp:
     """The application around one emulator, whose queues run as long as the application does."""
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with emulator.started():
             yield
 
@@ -38,11 +38,11 @@ def create_app(emulator: Emulator) -> ASGIApp:
     return Front(app, emulator.resources)
 
 
-async def _unknown_path(request: Request, error: Exception) -> Response:
+async def _unknown_path(_: Request, __: Exception) -> Response:
     return JsonResponse(not_found("resource").body(), 404)
 
 
-async def _wrong_method(request: Request, error: Exception) -> Response:
+async def _wrong_method(_: Request, __: Exception) -> Response:
     refusal = ServiceError("NotAllowed", "This operation does not exist.")
     return JsonResponse(refusal.body(), refusal.status)
 
@@ -63,7 +63,7 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def build(settings: Settings, emulator: Emulator) -> uvicorn.Server:
+def build(settings: Settings, emulator: Emulator, *, configure_logging: bool = True) -> uvicorn.Server:
     """A uvicorn server for an emulator."""
     config = uvicorn.Config(
         create_app(emulator),
@@ -72,29 +72,29 @@ def build(settings: Settings, emulator: Emulator) -> uvicorn.Server:
         log_level="info" if settings.server.access_log else "warning",
         timeout_graceful_shutdown=2,
         server_header=False,
+        log_config=LOGGING_CONFIG if configure_logging else None,
     )
     return uvicorn.Server(config)
 
 
 @contextlib.contextmanager
-def running(settings: Settings | None = None, emulator: Emulator | None = None) -> Iterator[str]:
-    """The emulator in a thread on a free port (or the configured one, when it is not 8085); yields its base URL."""
-    settings = settings or (emulator.settings if emulator else Settings())
-    built = emulator or Emulator(settings)
-    port = 0 if settings.server.port == 8085 else settings.server.port
-    listener = bind(settings.server.host, port)
-    server = build(settings, built)
+def running(
+    settings: Settings | None = None, *, emulator: Emulator | None = None, port: int = 0
+) -> Iterator[str]:
+    """The emulator in a thread, by default on a free port whatever the settings say; yields its base URL."""
+    built = emulator or Emulator(settings or Settings())
+    listener = bind(built.settings.server.host, port)
+    listener.listen(2048)
+    server = build(built.settings, built, configure_logging=False)
     thread = threading.Thread(
         target=server.run, kwargs={"sockets": [listener]}, name="speech-emulator", daemon=True
     )
-    address = listener.getsockname()
-    listener.listen(2048)
     thread.start()
+    host, bound = listener.getsockname()[:2]
     try:
         # The socket listens already: requests wait in its queue until the application has started.
-        yield f"http://{address[0]}:{address[1]}"
+        yield f"http://{host}:{bound}"
     finally:
         server.should_exit = True
         thread.join(timeout=15)
         listener.close()
-        logging.getLogger("uvicorn.error").handlers.clear()

@@ -118,6 +118,7 @@ class Store:
         self._db.executescript(_TABLES)
 
     def close(self) -> None:
+        """Close the database; what was committed stays."""
         self._db.close()
 
     # --- transcriptions ---------------------------------------------------------------------------
@@ -154,9 +155,8 @@ class Store:
         unknown = set(values) - set(_COLUMNS)
         assert not unknown, unknown
         parts = ", ".join(f"{name} = :{name}" for name in values)
-        self._db.execute(
-            f"UPDATE transcriptions SET {parts} WHERE id = :_id", {**values, "_id": transcription_id}
-        )
+        query = f"UPDATE transcriptions SET {parts} WHERE id = :_id"  # noqa: S608 - own names
+        self._db.execute(query, {**values, "_id": transcription_id})
         if "status" in values:
             self._db.execute(
                 "UPDATE accepted SET status = ? WHERE id = ?", (values["status"], transcription_id)
@@ -278,6 +278,7 @@ class Store:
         )
 
     def delete_webhook(self, resource: str, webhook_id: str) -> None:
+        """Forget a webhook, if it is there."""
         self._db.execute("DELETE FROM webhooks WHERE resource = ? AND id = ?", (resource, webhook_id))
 
     def remembered(self, key: str) -> bytes | None:
@@ -286,6 +287,7 @@ class Store:
         return None if row is None else bytes(row[0])
 
     def remember(self, key: str, value: bytes) -> None:
+        """Keep a small value under a name."""
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
     def clear(self) -> None:

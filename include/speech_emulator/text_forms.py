@@ -7,12 +7,13 @@ punctuation. Profanity is known by a short English list.
 import re
 from collections.abc import Sequence
 
-_PROFANE = frozenset(
-    "arse arsehole ass asshole bastard bitch bollocks bullshit crap damn dick dickhead fuck fucked fucker fucking "
-    "goddamn motherfucker piss pissed prick shit shitty slut twat wanker whore".split()
+_LIST = (
+    "arse arsehole ass asshole bastard bitch bollocks bullshit crap damn dick dickhead fuck fucked fucker "
+    "fucking goddamn motherfucker piss pissed prick shit shitty slut twat wanker whore"
 )
+_PROFANE = frozenset(_LIST.split())
 _EDGES = re.compile(r"^[^\w$€£%+]+|[^\w$€£%+]+$")
-_INNER = re.compile(r"[,;:!?\"“”()\[\]…—–]+|\.(?!\d)")
+_INNER = re.compile('[,;:!?"“”()\\[\\]…\u2014\u2013]+|[.](?!\\d)')
 _MARKS = re.compile(r"[.,;:!?…]+$")
 
 

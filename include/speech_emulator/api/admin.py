@@ -60,12 +60,13 @@ def _check(request: Request, token: str | None) -> None:
         raise ServiceError("Forbidden", message)
 
 
-async def health(request: Request) -> Response:
+async def health(_: Request) -> Response:
     """Whether the emulator is up."""
     return JsonResponse({"status": "ok"})
 
 
-async def state(request: Request, emulator: Emulator) -> Response:
+async def state(_: Request, emulator: Emulator) -> Response:
+    """Counters of everything that was accepted, asked and billed, and the rules in force."""
     emulator.purge()
     accepted = emulator.store.accepted()
     names = Counter((row["resource"], row["display_name"]) for row in accepted)
@@ -104,11 +105,13 @@ async def state(request: Request, emulator: Emulator) -> Response:
     )
 
 
-async def transcriptions(request: Request, emulator: Emulator) -> Response:
+async def transcriptions(_: Request, emulator: Emulator) -> Response:
+    """Every transcription ever accepted, deleted and hidden ones included."""
     return JsonResponse({"values": emulator.store.accepted()})
 
 
 async def purge(request: Request, emulator: Emulator) -> Response:
+    """Let a transcription vanish now, as if its time to live were over."""
     wanted = request.path_params["id"]
     row = next((found for name in emulator.resources if (found := emulator.store.find(name, wanted))), None)
     if row is None:
@@ -117,7 +120,8 @@ async def purge(request: Request, emulator: Emulator) -> Response:
     return Response(status_code=204)
 
 
-async def list_faults(request: Request, emulator: Emulator) -> Response:
+async def list_faults(_: Request, emulator: Emulator) -> Response:
+    """The rules in force."""
     return JsonResponse({"values": emulator.faults.rules()})
 
 
@@ -132,11 +136,13 @@ async def add_faults(request: Request, emulator: Emulator) -> Response:
 
 
 async def remove_faults(request: Request, emulator: Emulator) -> Response:
+    """Lift one rule, or all."""
     emulator.faults.remove(request.path_params.get("rule"))
     return Response(status_code=204)
 
 
 async def issue_token(request: Request, emulator: Emulator) -> Response:
+    """A bearer token that every resource accepts for a while."""
     raw = await request.body()
     seconds = json_object(raw).get("lifetime_seconds") if raw else None
     if not isinstance(seconds, int | float | None):
@@ -147,7 +153,7 @@ async def issue_token(request: Request, emulator: Emulator) -> Response:
     return JsonResponse({"access_token": token, "token_type": "Bearer", "expires_on": int(expires)}, 201)
 
 
-async def reset(request: Request, emulator: Emulator) -> Response:
+async def reset(_: Request, emulator: Emulator) -> Response:
     """Forget transcriptions, counts, webhooks and faults; what is being processed ends unheard."""
     emulator.store.clear()
     emulator.faults.remove()

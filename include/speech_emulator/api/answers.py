@@ -21,6 +21,7 @@ class JsonResponse(Response):
     media_type = "application/json; charset=utf-8"
 
     def render(self, content: object) -> bytes:
+        """The content as JSON bytes."""
         return encode(content)
 
 
@@ -47,6 +48,7 @@ class DroppedConnection(Response):
     """No answer: the connection is reset."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Drop the connection."""
         await _drop(scope)
 
 
@@ -58,6 +60,7 @@ class HungConnection(Response):
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Wait for the caller to give up, or drop the connection."""
         try:
             async with asyncio.timeout(self._seconds):
                 while (await receive())["type"] != "http.disconnect":
@@ -73,6 +76,7 @@ class CutOff(Response):
         super().__init__(content, media_type=media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send half, then drop the connection."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         half = bytes(self.body[: len(self.body) // 2])
         await send({"type": "http.response.body", "body": half, "more_body": True})

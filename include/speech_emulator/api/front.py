@@ -21,6 +21,7 @@ class Front:
         self._resources = list(resources)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Address the resource and pass the request on."""
         if scope["type"] == "http":
             scope = {**scope, DROP: _dropper(send), RESOURCE: self._resources[0], PREFIX: ""}
             first, _, rest = scope["path"].lstrip("/").partition("/")

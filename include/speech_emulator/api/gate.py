@@ -87,7 +87,7 @@ async def _pass(request: Request, name: str, handler: Handler) -> Response:
     fault = _fault(emulator, resource.name, name, request, body)
     match fault:
         case None:
-            response = await _answer(request, emulator, resource, name, handler, body)
+            response = await _answer(request, emulator, name, handler, body)
         case faults.HttpStatus():
             emulator.throttled[resource.name] += fault.status == 429
             response = failure(
@@ -103,12 +103,12 @@ async def _pass(request: Request, name: str, handler: Handler) -> Response:
             response = HungConnection(fault.seconds)
         case faults.Slow():
             await asyncio.sleep(fault.seconds)
-            response = await _answer(request, emulator, resource, name, handler, body)
+            response = await _answer(request, emulator, name, handler, body)
         case faults.TokenExpired():
             emulator.doorkeeper.revoke(request.headers)
-            response = await _answer(request, emulator, resource, name, handler, body)
+            response = await _answer(request, emulator, name, handler, body)
         case faults.AnswerLost():
-            await _answer(request, emulator, resource, name, handler, body)
+            await _answer(request, emulator, name, handler, body)
             response = _lost(fault)
     response.headers["apim-request-id"] = str(uuid.uuid4())
     response.headers["api-supported-versions"] = ", ".join(API_VERSIONS)
@@ -144,9 +144,8 @@ def _fault(
     return fault
 
 
-async def _answer(
-    request: Request, emulator: Emulator, resource: ResourceSettings, name: str, handler: Handler, body: bytes
-) -> Response:
+async def _answer(request: Request, emulator: Emulator, name: str, handler: Handler, body: bytes) -> Response:
+    resource = emulator.resources[request.scope[RESOURCE]]
     try:
         emulator.doorkeeper.check(resource, request.headers)
         _throttle(emulator, resource.name)

@@ -54,14 +54,17 @@ def _listed(call: Call, models: list[dict[str, Any]], path: str) -> Response:
 
 
 async def list_models(call: Call) -> Response:
+    """The base models, a page at a time."""
     return _listed(call, [_model(locale, call.base_url, call.version) for locale in SUBMIT], "/models/base")
 
 
 async def list_custom(call: Call) -> Response:
+    """No custom models: nothing can be trained here."""
     return _listed(call, [], "/models")
 
 
 async def get_model(call: Call) -> Response:
+    """One base model."""
     wanted = call.id()
     for locale in SUBMIT:
         if str(uuid.uuid5(_NAMESPACE, locale)) == wanted:

@@ -60,6 +60,7 @@ def entity(row: Transcription, base_url: str, version: str) -> dict[str, Any]:
 
 
 async def submit(call: Call) -> Response:
+    """Accept a transcription: 201 once it is committed."""
     media_type = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise ServiceError("UnsupportedMediaType", "The request body must be application/json.")
@@ -71,6 +72,7 @@ async def submit(call: Call) -> Response:
 
 
 async def list_transcriptions(call: Call) -> Response:
+    """A page of the transcriptions that match."""
     emulator = call.emulator
     emulator.purge()
     rows = emulator.store.of_resource(call.resource.name, emulator.clock.now())
@@ -111,12 +113,14 @@ def _skip(call: Call, values: Any) -> Any:
 
 
 async def get(call: Call) -> Response:
+    """One transcription."""
     row = call.transcription()
     headers = call.retry_after(unfinished=not row.finished)
     return shown(entity(row, call.base_url, call.version), headers=headers)
 
 
 async def update(call: Call) -> Response:
+    """Change what may be changed."""
     media_type = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in {"application/json", "application/merge-patch+json"}:
         raise ServiceError("UnsupportedMediaType", "The request body must be a JSON merge patch.")
@@ -143,6 +147,7 @@ async def update(call: Call) -> Response:
 
 
 async def delete(call: Call) -> Response:
+    """Delete an ended transcription; an unknown one counts as deleted."""
     row = call.emulator.find(call.resource.name, call.request.path_params["id"])
     if row is not None and not row.finished:
         status = call.emulator.settings.guesses.delete_not_allowed_status
@@ -154,11 +159,13 @@ async def delete(call: Call) -> Response:
     return Response(status_code=204)
 
 
-async def locales(call: Call) -> Response:
+async def locales(_: Call) -> Response:
+    """The locales that can be named."""
     return shown({"Submit": SUBMIT, "Transcribe": TRANSCRIBE})
 
 
 async def list_files(call: Call) -> Response:
+    """A page of the files of a transcription, with fresh links."""
     row, results = call.transcription(), call.emulator.results
     minutes = _sas_minutes(call, row)
     entries = results.entries(row)
@@ -180,6 +187,7 @@ async def list_files(call: Call) -> Response:
 
 
 async def get_file(call: Call) -> Response:
+    """One file, with a fresh link."""
     row, results = call.transcription(), call.emulator.results
     minutes = _sas_minutes(call, row)
     wanted = call.request.path_params["file_id"]

@@ -105,6 +105,7 @@ def _callback(url: object) -> str:
 
 
 async def create(call: Call) -> Response:
+    """Register a webhook and start its handshake."""
     now = stamp(call.emulator.clock.now())
     hook = {
         "id": str(uuid.uuid4()),
@@ -122,6 +123,7 @@ async def create(call: Call) -> Response:
 
 
 async def list_webhooks(call: Call) -> Response:
+    """A page of the webhooks that match."""
     hooks = call.emulator.store.webhooks(call.resource.name)
     if (text := call.query.get("filter")) is not None:
         matches = filters.parse(text, filters.WEBHOOKS)
@@ -142,10 +144,12 @@ def _facts(hook: dict[str, Any]) -> dict[str, filters.Value]:
 
 
 async def get(call: Call) -> Response:
+    """One webhook."""
     return shown(entity(_find(call), call.base_url, call.version))
 
 
 async def update(call: Call) -> Response:
+    """Change a webhook; another address means another handshake."""
     hook, changes = _find(call), _changes(call, new=False)
     moved = changes.get("webUrl", hook["webUrl"]) != hook["webUrl"]
     changed = {**hook, **changes}
@@ -158,15 +162,18 @@ async def update(call: Call) -> Response:
 
 
 async def delete(call: Call) -> Response:
+    """Forget a webhook; an unknown one counts as forgotten."""
     call.emulator.store.delete_webhook(call.resource.name, call.request.path_params["id"])
     return Response(status_code=204)
 
 
 async def ping(call: Call) -> Response:
+    """Send the webhook its own description."""
     hook = _find(call)
     call.emulator.notifier.ping(hook, entity(hook, call.base_url, call.version))
     return Response(status_code=202)
 
 
 async def test(call: Call) -> Response:
+    """Send the webhook the last events that concerned it; 204 when there were none."""
     return Response(status_code=202 if call.emulator.notifier.test(call.resource.name, _find(call)) else 204)

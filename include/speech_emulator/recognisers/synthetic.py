@@ -13,13 +13,15 @@ from speech_emulator.config import RecogniserSettings, Settings
 from speech_emulator.recognisers.model import Phrase, Recognised, Request, Word
 
 MARK = "[synthetic]"
-_WORDS = (
-    "account address again agent amount appointment balance billing branch call change check claim contract customer "
-    "date delivery deposit details email family form help home hour insurance invoice letter line manager meeting "
-    "message minute money month name notice number office order parcel payment phone please policy price question "
-    "receipt reference refund report request return service signature statement station street system ticket today "
-    "tomorrow transfer value visit water week window year"
-).split()
+_TEXT = (
+    "account address again agent amount appointment balance billing branch call change check claim "
+    "contract customer date delivery deposit details email family form help home hour insurance invoice "
+    "letter line manager meeting message minute money month name notice number office order parcel "
+    "payment phone please policy price question receipt reference refund report request return service "
+    "signature statement station street system ticket today tomorrow transfer value visit water week "
+    "window year"
+)
+_WORDS = _TEXT.split()
 
 
 class SyntheticRecogniser:
@@ -35,6 +37,7 @@ class SyntheticRecogniser:
         self.keeps_results = self._fetcher is not None
 
     async def recognise(self, url: str, request: Request) -> Recognised:
+        """Invented phrases, after looking at the audio where that was asked for."""
         if self._fetcher is None:
             return self.again(url, request)
         async with self._fetcher.fetched(url) as audio:
@@ -43,6 +46,7 @@ class SyntheticRecogniser:
         return invent(url, channels, facts.duration_ms)
 
     def again(self, url: str, request: Request) -> Recognised:
+        """The same phrases once more."""
         return invent(url, (0,), synthetic_duration_ms(url, self._settings))
 
     async def aclose(self) -> None:

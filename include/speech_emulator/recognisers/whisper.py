@@ -75,14 +75,17 @@ class WhisperRecogniser:
         )
 
     async def recognise(self, url: str, request: Request) -> Recognised:
+        """Download, check and hear one file."""
         async with self._fetcher.fetched(url) as audio:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, self._listen, audio, request)
 
     def again(self, url: str, request: Request) -> Recognised:
+        """Never asked for: real results are stored."""
         raise AssertionError("results of real recognition are stored")
 
     async def aclose(self) -> None:
+        """Stop taking files; what is being heard ends unheard."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _listen(self, audio: FetchedAudio, request: Request) -> Recognised:
