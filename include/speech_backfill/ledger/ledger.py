@@ -179,6 +179,14 @@ class Ledger:
             raise UnknownPlan(plan_id)
         return _plan(row)
 
+    def is_open(self, plan_id: str) -> bool:
+        """Whether *plan_id* is a plan that may still be published."""
+        with self.engine.begin() as connection:
+            state = connection.execute(
+                sa.select(schema.plans.c.state).where(schema.plans.c.plan_id == plan_id)
+            ).scalar()
+        return state == PlanState.OPEN
+
     def latest_plan(self, partition: str) -> PlanRecord | None:
         """The newest plan of *partition*, whatever its state."""
         query = (

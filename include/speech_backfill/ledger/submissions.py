@@ -209,6 +209,17 @@ class Submissions:
         with self._engine.begin() as connection:
             return [_record(row) for row in connection.execute(query)]
 
+    def duplicates_of_plan(self, plan_id: str) -> list[tuple[str, str]]:
+        """(resource, transcription id) of second transcriptions that were found of the plan's chunks."""
+        table = schema.duplicates
+        placed = sa.select(schema.placements.c.chunk_id).where(schema.placements.c.plan_id == plan_id)
+        query = sa.select(table.c.resource, table.c.transcription_id).where(table.c.chunk_id.in_(placed))
+        with self._engine.begin() as connection:
+            return [
+                (row.resource, row.transcription_id)
+                for row in connection.execute(query.order_by(table.c.found_at))
+            ]
+
     def unfinished(self, resource: str) -> list[TranscriptionRecord]:
         """Transcriptions of *resource* whose id is known and whose end is not."""
         query = sa.select(_T).where(_T.c.resource == resource, _T.c.state == TranscriptionState.SUBMITTED)

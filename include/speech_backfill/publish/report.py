@@ -1,0 +1,162 @@
+"""The run report: what became of every audio file, what it cost, where the tables lie. JSON for machines, Markdown for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+
+from speech_backfill.ledger.records import PlanRecord, TranscriptionRecord, TranscriptionState
+
+_REASONS = 50
+"""Reasons listed at the most; the outcomes table has them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why some files failed or are missing."""
+
+    outcome: str
+    error_code: str
+    error_message: str
+    files: int
+    can_retry: bool
+    example: str
+    """One of the files."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """files = transcribed + failed + missing, counted from the published outcomes."""
+
+    partition: str
+    plan_id: str
+    version: int
+    published_at: float
+    seconds: float
+    """From plan to publication."""
+    files: int
+    transcribed: int
+    failed: int
+    missing: int
+    can_retry: int
+    transcribed_now: int
+    """Of those transcribed: by this plan."""
+    transcriptions: int
+    submitted_now: int
+    """Of the transcriptions: put on the wire by this plan; the others were taken over from earlier runs."""
+    adopted: int
+    """Found at the service after a lost answer, not paid again."""
+    given_up: int
+    duplicates: int
+    """Second transcriptions of the same chunk that were found; each was paid."""
+    billed_audio_hours: float
+    """As the service measured the transcriptions this plan submitted."""
+    price: float
+    resources: dict[str, int]
+    """Transcriptions by resource."""
+    tables: dict[str, int]
+    """Rows by table."""
+    store: str
+    reasons: tuple[Reason, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @property
+    def markdown(self) -> str:
+        """The report for people."""
+        when = datetime.fromtimestamp(self.published_at, UTC)
+        lines = [
+            f"# Partition {_cell(self.partition)}",
+            "",
+            f"Published {when:%Y-%m-%d %H:%M:%S} UTC as version {self.version}, {self.seconds:,.0f} s after the plan `{self.plan_id}`.",
+            "",
+            "| audio files | transcribed | failed | missing | can be tried again |",
+            "|---:|---:|---:|---:|---:|",
+            f"| {self.files:,} | {self.transcribed:,} | {self.failed:,} | {self.missing:,} | {self.can_retry:,} |",
+            "",
+            f"{self.transcribed_now:,} files were transcribed by this plan, in {self.submitted_now:,} of its {self.transcriptions:,} "
+            f"transcriptions ({', '.join(f'{name}: {count:,}' for name, count in sorted(self.resources.items())) or 'none'}). "
+            f"{self.billed_audio_hours:,.3f} audio hours, {self.price:,.2f} at the price in the settings (not verified with Azure).",
+        ]
+        if self.adopted or self.given_up or self.duplicates:
+            lines += [
+                "",
+                f"Adopted after a lost answer: {self.adopted:,}. Given up: {self.given_up:,}. Submitted twice: {self.duplicates:,}.",
+            ]
+        if self.reasons:
+            lines += ["", "| outcome | reason | files | again? | for example |", "|---|---|---:|---|---|"]
+            lines += [
+                f"| {one.outcome} | {_cell(one.error_code)}: {_cell(one.error_message)} | {one.files:,} "
+                f"| {'yes' if one.can_retry else 'no'} | {_cell(one.example)} |"
+                for one in self.reasons
+            ]
+        lines += ["", "| table | rows |", "|---|---:|"]
+        lines += [f"| {name} | {rows:,} |" for name, rows in self.tables.items()]
+        lines += ["", f"The tables lie in `{self.store}` under `tables/`.", ""]
+        return "\n".join(lines)
+
+
+def build(
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    plan: PlanRecord,
+    version: int,
+    now: float,
+    transcriptions: Sequence[TranscriptionRecord],
+    duplicates: int,
+    tables: dict[str, int],
+    price_per_audio_hour: float,
+    store: str,
+) -> RunReport:
+    """Count the table `final` and the plan's *transcriptions*."""
+    by = dict(connection.execute("SELECT outcome, count(*) FROM final GROUP BY 1").fetchall())
+    extra = connection.execute(
+        "SELECT count(*) FILTER (WHERE can_retry), count(*) FILTER (WHERE starts_with(part, ?)) FROM final",
+        [plan.plan_id],
+    ).fetchone()
+    rows = connection.execute(
+        """SELECT outcome, coalesce(error_code, ''), min(coalesce(error_message, '')), count(*), bool_or(can_retry), min(audio_url)
+           FROM final WHERE outcome <> 'transcribed' GROUP BY 1, 2, error_message ORDER BY 4 DESC, 1, 2, 3 LIMIT ?""",
+        [_REASONS],
+    ).fetchall()
+    own = [one for one in transcriptions if one.plan_id == plan.plan_id]
+    billed = sum(one.billed_ms or 0 for one in own) / 3_600_000
+    return RunReport(
+        partition=plan.partition,
+        plan_id=plan.plan_id,
+        version=version,
+        published_at=now,
+        seconds=now - plan.created_at,
+        files=sum(by.values()),
+        transcribed=by.get("transcribed", 0),
+        failed=by.get("failed", 0),
+        missing=by.get("missing", 0),
+        can_retry=int(extra[0]) if extra else 0,
+        transcribed_now=int(extra[1]) if extra else 0,
+        transcriptions=len(transcriptions),
+        submitted_now=len(own),
+        adopted=sum(one.adopted for one in own),
+        given_up=sum(one.state is TranscriptionState.GIVEN_UP for one in own),
+        duplicates=duplicates,
+        billed_audio_hours=billed,
+        price=billed * price_per_audio_hour,
+        resources=dict(Counter(one.resource for one in transcriptions)),
+        tables=tables,
+        store=store,
+        reasons=tuple(Reason(*row) for row in rows),
+    )
+
+
+def _cell(text: str) -> str:
+    """*text* inside a Markdown table: it may come from a manifest or from the service, so it must not become markup."""
+    plain = " ".join(text.split())
+    for letter in "\\`*_[]<>|#":
+        plain = plain.replace(letter, f"\\{letter}")
+    return plain
