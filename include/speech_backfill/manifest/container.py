@@ -13,6 +13,7 @@ from speech_backfill.accounts import BlobLocation
 from speech_backfill.errors import EmptyManifest
 from speech_backfill.manifest.faults import explained, first_answer
 from speech_backfill.manifest.lines import ManifestLine
+from speech_backfill.manifest.unusual import list_unusual
 from speech_backfill.model import AudioFile, TranscriptionOptions
 
 AUDIO_SUFFIXES = (
@@ -121,14 +122,33 @@ _AUDIO = _any_of([f"*.{suffix}" for suffix in AUDIO_SUFFIXES])
 
 
 def _listed(place: BlobLocation, folder: str, *, source: str) -> Iterator[Any]:
+    last = ""
     with explained(source, place.account):
         store = place.account.container(place.container)
         pages = iter(obstore.list(store, prefix=folder or None, chunk_size=_PAGE))
-        page = first_answer(lambda: next(pages, None))
-    while page is not None:
-        yield from page
+
+    def following() -> Any:
+        return next(pages, None)
+
+    while True:
         with explained(source, place.account):
-            page = next(pages, None)
+            try:
+                page = following() if last else first_answer(following)
+            except Exception as error:
+                if "invalid path" not in str(error):
+                    raise
+                break
+        if page is None:
+            return
+        yield from page
+        last = page[-1]["path"]
+    others = list_unusual(place, folder, after=last)
+    while True:
+        with explained(source, place.account):
+            meta = next(others, None)
+        if meta is None:
+            return
+        yield meta
 
 
 def _headed(place: BlobLocation, path: str, *, source: str) -> Any:

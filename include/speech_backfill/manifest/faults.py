@@ -11,14 +11,19 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from obstore.exceptions import (
-    NotFoundError,
     PermissionDeniedError,
     PreconditionError,
     UnauthenticatedError,
 )
 
 from speech_backfill.accounts import SasToken, StorageAccount
-from speech_backfill.errors import SourceNotFound, SourceRefused, SpeechBackfillError, UnreadableManifest
+from speech_backfill.errors import (
+    ManifestError,
+    SourceNotFound,
+    SourceRefused,
+    SpeechBackfillError,
+    UnreadableManifest,
+)
 from speech_backfill.manifest.errors import SourceUnreachable
 from speech_backfill.manifest.lines import without_secrets
 
@@ -35,13 +40,6 @@ def explained(source: str, account: StorageAccount) -> Iterator[None]:
         yield
     except SpeechBackfillError:
         raise
-    except (NotFoundError, FileNotFoundError) as error:
-        what = (
-            "the container does not exist" if "ContainerNotFound" in str(error) else "there is no such blob"
-        )
-        raise SourceNotFound(source, what) from None
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise SourceRefused(source, _refusal(error, account)) from None
     except PreconditionError:
         raise UnreadableManifest(
             source, "one version of a manifest", "it changed while it was read"
@@ -50,10 +48,30 @@ def explained(source: str, account: StorageAccount) -> Iterator[None]:
         raise SourceUnreachable(source, f"no answer within {FIRST_ANSWER_SECONDS:.0f} seconds") from None
     except Exception as error:  # the client has one class a fault; the reader needs one message
         # `from None`: the client's own text may quote the URL it asked for, with its signature.
-        raise SourceUnreachable(source, said(error)) from None
+        raise _explanation(source, account, error) from None
 
 
-def first_answer(call: Callable[[], _T], *, seconds: float = FIRST_ANSWER_SECONDS) -> _T:
+def _explanation(source: str, account: StorageAccount, error: Exception) -> ManifestError:
+    """The error of a source that *error* means: refusals of a listing come without a class of their own."""
+    text = str(error)
+    found = re.search(r"status code: (\d{3})", text)
+    status = found.group(1) if found else str(getattr(error, "status_code", ""))
+    if isinstance(error, FileNotFoundError):
+        if "ContainerNotFound" in text:
+            return SourceNotFound(source, "the container does not exist")
+        return SourceNotFound(source, "there is no such blob, or no such container")
+    if status == "404" and "ContainerNotFound" in text:
+        return SourceNotFound(source, "the container does not exist")
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or status in {"401", "403"}:
+        return SourceRefused(source, _refusal(error, account))
+    if "Invalid Access Key" in text:
+        return SourceRefused(
+            source, f"the key of account {account.name} is not Base64, so it is no account key"
+        )
+    return SourceUnreachable(source, said(error))
+
+
+def first_answer(call: Callable[[], _T]) -> _T:
     """The result of *call*, or TimeoutError: a black hole in the network must not cost the client's full retries."""
     answers: SimpleQueue[tuple[_T | None, BaseException | None]] = SimpleQueue()
 
@@ -65,7 +83,7 @@ def first_answer(call: Callable[[], _T], *, seconds: float = FIRST_ANSWER_SECOND
 
     threading.Thread(target=ask, daemon=True, name="first-answer").start()
     try:
-        result, error = answers.get(timeout=seconds)
+        result, error = answers.get(timeout=FIRST_ANSWER_SECONDS)
     except Empty:
         raise TimeoutError from None
     if error is not None:
@@ -76,7 +94,8 @@ def first_answer(call: Callable[[], _T], *, seconds: float = FIRST_ANSWER_SECOND
 def said(error: Exception) -> str:
     """What a client's error says in one line, without queries and secrets."""
     text = " ".join(str(error).split("\n\nDebug source", 1)[0].split())
-    return without_secrets(re.sub(r"\?\S*", "?…", text))[:300] or type(error).__name__
+    text = text.split(": <", 1)[0].removeprefix("Generic MicrosoftAzure error: ")
+    return without_secrets(re.sub(r"\?\S*", "?…", text))[:300].rstrip(".: ") or type(error).__name__
 
 
 def _refusal(error: Exception, account: StorageAccount) -> str:

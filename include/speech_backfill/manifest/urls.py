@@ -11,6 +11,9 @@ from speech_backfill.manifest.lines import shown
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@]+").fullmatch
 """Names that percent-decoding and -encoding leave as they are, in every scheme."""
 
+_PLAIN_QUERY = re.compile(r"[!-~]*").fullmatch
+"""Queries that can't change what stands before them: no white space, no control characters."""
+
 _REMEMBERED_FOLDERS = 4096
 
 
@@ -24,14 +27,17 @@ class CanonicalUrls:
     def of(self, uri: str) -> str:
         """The canonical URL of the blob that *uri* names; raises AudioUriError for everything else."""
         text = uri.strip()
-        folder, _, name = text.rpartition("/")
+        bare, asked, query = text.partition("?")
+        if asked and not _PLAIN_QUERY(query):
+            return self._located(text)
+        folder, _, name = bare.rpartition("/")
         known = self._folders.get(folder)
         plain = _PLAIN_NAME(name) is not None and name not in {".", ".."}
         if known is not None and plain:
             return known + name
         url = self._located(text)
-        # A question mark or a hash in the folder would end the URI before its last step.
-        if plain and "?" not in folder and "#" not in folder and url.endswith("/" + name):
+        # A hash in the folder ends the URI before its last step, in some schemes.
+        if plain and "#" not in folder and url.endswith("/" + name):
             if len(self._folders) >= _REMEMBERED_FOLDERS:
                 self._folders.clear()
             self._folders[folder] = url[: -len(name)]
