@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local import azurite, dag_run, emulator, ports, published
+from local.airflow import ApiError
 from local.checkout import Checkout, this_checkout
 from local.errors import DemoFailedError, LocalStackError, NoRecordingsError, indented
 from local.expected import ExpectedChannel, Outcome, Verdict, judge, read_expected
@@ -237,7 +238,7 @@ def main(arguments: Sequence[str]) -> int:
     end_on_signals()
     try:
         run(this_checkout(), chosen_arguments.audio, os.environ)
-    except (LocalStackError, ports.PortError, dag_run.ApiError) as error:
+    except (LocalStackError, ports.PortError, ApiError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -57,4 +57,4 @@ def is_healthy(port: int) -> bool:
 def submitted(port: int) -> int:
     """How many transcriptions the emulator has accepted since its state was new."""
     state = get_json(f"http://127.0.0.1:{port}/admin/state", timeout_seconds=30)
-    return int(state["submitted"])
+    return int(state["accepted"])

@@ -212,7 +212,7 @@ def end_on_signals() -> None:
         signal.signal(number, _end)
 
 
-def _end(number: int, frame: object) -> None:
+def _end(number: int, _frame: object) -> None:
     sys.exit(128 + number)
 
 

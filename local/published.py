@@ -30,11 +30,15 @@ def outcomes(store: str, partition: str, options: Mapping[str, str]) -> dict[str
     partitions = sorted({partition, *(name for name in files["transcribed_in"].dropna())})
     transcripts = read_table(store, "transcripts", partition=partitions, storage_options=options)
     texts: dict[str, dict[int, str]] = {}
-    for row in transcripts.itertuples():
-        texts.setdefault(str(row.file_id), {})[int(row.channel)] = text(row.display) or text(row.lexical)
+    for row in transcripts.to_dict("records"):
+        texts.setdefault(str(row["file_id"]), {})[int(row["channel"])] = text(row["display"]) or text(
+            row["lexical"]
+        )
     return {
-        blob_name(str(row.audio_url)): Outcome(str(row.outcome), reason(row), texts.get(str(row.file_id), {}))
-        for row in files.itertuples()
+        blob_name(str(row["audio_url"])): Outcome(
+            str(row["outcome"]), reason(row), texts.get(str(row["file_id"]), {})
+        )
+        for row in files.to_dict("records")
     }
 
 
@@ -43,9 +47,9 @@ def text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def reason(row: Any) -> str:
+def reason(row: Mapping[Any, Any]) -> str:
     """Why a file failed, in the words of the table."""
-    return ": ".join(part for part in (text(row.error_code), text(row.error_message)) if part)
+    return ": ".join(part for part in (text(row["error_code"]), text(row["error_message"])) if part)
 
 
 def blob_name(url: str) -> str:

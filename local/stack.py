@@ -107,16 +107,20 @@ class Stack:
                 started.append(service.name)  # noqa: PERF401  each at once, for what follows may fail
 
     def _refuse_taken_ports(self, services: Sequence[Service]) -> None:
+        runs = {record.name: record.port for record in self.supervisor.running()}
         for service in services:
-            if (
-                service.port is None
-                or self.supervisor.is_running(service.name)
-                or ports.is_free(service.port)
-            ):
+            if service.port is None:
                 continue
-            raise PortTakenError(
-                service.name, port=service.port, variable=service.port_variable, suggestion=ports.free_port()
-            )
+            runs_on = runs.get(service.name)
+            if runs_on is not None and runs_on != service.port:
+                raise OtherPortsError(service.name, runs_on=runs_on, asked_for=service.port)
+            if runs_on is None and not ports.is_free(service.port):
+                raise PortTakenError(
+                    service.name,
+                    port=service.port,
+                    variable=service.port_variable,
+                    suggestion=ports.free_port(),
+                )
 
     @staticmethod
     def _ports_path(checkout: Checkout) -> Path:
