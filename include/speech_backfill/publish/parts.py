@@ -93,9 +93,7 @@ class Placer:
         ids = self.connection.execute(
             "SELECT file_id FROM final WHERE part = ?", [source.stem]
         ).to_arrow_table()
-        kept = {
-            name: self._filtered(part, name, stem, ids["file_id"]) for name, part in source.tables.items()
-        }
+        kept = {name: self._filtered(part, name, stem, ids) for name, part in source.tables.items()}
         self.connection.execute("UPDATE final SET part = ? WHERE part = ?", [stem, source.stem])
         return {name: part for name, part in kept.items() if part is not None}
 
@@ -106,9 +104,7 @@ class Placer:
         self.store.copy(part.path, path)
         return PublishedPart(path, part.rows, part.bytes)
 
-    def _filtered(
-        self, part: PublishedPart, table: str, stem: str, ids: pa.ChunkedArray
-    ) -> PublishedPart | None:
+    def _filtered(self, part: PublishedPart, table: str, stem: str, ids: pa.Array) -> PublishedPart | None:
         local, target = self.folder / "whole.parquet", self.folder / "kept.parquet"
         self.store.download(part.path, local)
         file = ParquetFile(
@@ -116,7 +112,7 @@ class Placer:
         )
         with pq.ParquetFile(local) as whole:
             for batch in whole.iter_batches(batch_size=ROW_GROUP_ROWS[table]):
-                kept = batch.filter(pc.is_in(batch["file_id"], value_set=ids.combine_chunks()))
+                kept = batch.filter(pc.is_in(batch["file_id"], value_set=ids))
                 if kept.num_rows:
                     file.write_row_group({name: kept[name] for name in TABLES[table].names})
         written = file.close()

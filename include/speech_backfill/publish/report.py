@@ -81,9 +81,11 @@ class RunReport:
             "|---:|---:|---:|---:|---:|",
             f"| {self.files:,} | {self.transcribed:,} | {self.failed:,} | {self.missing:,} | {self.can_retry:,} |",
             "",
-            f"{self.transcribed_now:,} files were transcribed by this plan, in {self.submitted_now:,} of its {self.transcriptions:,} "
-            f"transcriptions ({', '.join(f'{name}: {count:,}' for name, count in sorted(self.resources.items())) or 'none'}). "
-            f"{self.billed_audio_hours:,.3f} audio hours, {self.price:,.2f} at the price in the settings (not verified with Azure).",
+            (
+                f"{self.transcribed_now:,} files were transcribed by this plan, in {self.submitted_now:,} of its {self.transcriptions:,} "
+                f"transcriptions ({', '.join(f'{name}: {count:,}' for name, count in sorted(self.resources.items())) or 'none'}). "
+                f"{self.billed_audio_hours:,.3f} audio hours, {self.price:,.2f} at the price in the settings (not verified with Azure)."
+            ),
         ]
         if self.adopted or self.given_up or self.duplicates:
             lines += [
