@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from math import isnan
+from operator import mul
 
 from speech_backfill.results.model import (
     MAX_TICKS,
@@ -33,26 +35,6 @@ class ChannelTranscript:
     phrase_count: int
     confidence: float
     """Mean of the phrases' confidences, weighted by their durations; NaN when none is known."""
-
-
-@dataclass(slots=True)
-class _Sums:
-    """What the phrases of one channel add up to; times in ticks."""
-
-    phrases: int = 0
-    spoken: float = 0.0
-    known: int = 0
-    """Phrases whose confidence is known, and below: their times, confidences, and the products of the two."""
-    weight: float = 0.0
-    plain: float = 0.0
-    weighted: float = 0.0
-
-    @property
-    def confidence(self) -> float:
-        """The mean weighted by time; the plain mean where no phrase has a time; NaN where no confidence is known."""
-        if self.weight:
-            return self.weighted / self.weight
-        return self.plain / self.known if self.known else NAN
 
 
 def best_alternatives(phrases: Sequence[Phrase]) -> list[Alternative]:
@@ -89,50 +71,57 @@ def channel_transcripts(
     combined: dict[int, list[CombinedPhrase]] = {}
     for one in result.combined_phrases or ():
         combined.setdefault(one.channel, []).append(one)
-    sums: dict[int, _Sums] = {}
-    located = False
+    spoken: dict[int, tuple[list[Phrase], list[Alternative]]] = {}
     for phrase, alternative in zip(phrases, best, strict=True):
-        channel = sums.get(phrase.channel)
+        channel = spoken.get(phrase.channel)
         if channel is None:
-            channel = sums[phrase.channel] = _Sums()
-        channel.phrases += 1
-        ticks = phrase.duration_ticks
-        if not 0 < ticks < MAX_TICKS:
-            ticks = 0.0
-        channel.spoken += ticks
-        confidence = alternative.confidence
-        if not isnan(confidence):
-            channel.known += 1
-            channel.weight += ticks
-            channel.plain += confidence
-            channel.weighted += ticks * confidence
-        located = located or phrase.locale is not None
+            channel = spoken[phrase.channel] = ([], [])
+        channel[0].append(phrase)
+        channel[1].append(alternative)
     return [
-        _transcript(
-            number,
-            combined.get(number)
-            or [one for phrase, one in zip(phrases, best, strict=True) if phrase.channel == number],
-            sums.get(number) or _Sums(),
-            main_locale(phrase for phrase in phrases if phrase.channel == number) if located else None,
-        )
-        for number in sorted(combined.keys() | sums.keys())
+        _transcript(number, combined.get(number), *spoken.get(number, ((), ())))
+        for number in sorted(combined.keys() | spoken.keys())
     ]
 
 
 def _transcript(
-    channel: int, texts: Sequence[CombinedPhrase | Alternative], sums: _Sums, locale: str | None
+    channel: int,
+    combined: Sequence[CombinedPhrase] | None,
+    phrases: Sequence[Phrase],
+    best: Sequence[Alternative],
 ) -> ChannelTranscript:
+    texts: Sequence[CombinedPhrase | Alternative] = combined or best
+    spoken_ticks, confidence = _sums(phrases, best)
     return ChannelTranscript(
         channel=channel,
-        locale=locale,
+        locale=main_locale(phrases),
         display=_joined([text.display for text in texts]),
         lexical=_joined([text.lexical for text in texts]),
         itn=_joined([text.itn for text in texts]),
         masked_itn=_joined([text.masked_itn for text in texts]),
-        speech_ms=milliseconds(sums.spoken) or 0,
-        phrase_count=sums.phrases,
-        confidence=sums.confidence,
+        speech_ms=milliseconds(spoken_ticks) or 0,
+        phrase_count=len(phrases),
+        confidence=confidence,
     )
+
+
+def _sums(phrases: Sequence[Phrase], best: Sequence[Alternative]) -> tuple[float, float]:
+    """The ticks spoken and the mean confidence weighted by them; a plain mean without times, NaN without confidences."""
+    if not phrases:
+        return 0.0, NAN
+    ticks = [phrase.duration_ticks for phrase in phrases]
+    confidences = [alternative.confidence for alternative in best]
+    weighted = sum(map(mul, ticks, confidences))
+    if not isnan(weighted) and min(ticks) > 0 and max(ticks) < MAX_TICKS:
+        # Nothing is unknown: a NaN on either side would have made the sum of products one.
+        spoken = sum(ticks)
+        return spoken, weighted / spoken
+    ticks = [one if 0 < one < MAX_TICKS else 0.0 for one in ticks]
+    known = [(weight, one) for weight, one in zip(ticks, confidences, strict=True) if not isnan(one)]
+    weight = sum(one for one, _ in known)
+    if weight:
+        return sum(ticks), sum(starmap(mul, known)) / weight
+    return sum(ticks), sum(one for _, one in known) / len(known) if known else NAN
 
 
 def main_locale(phrases: Iterable[Phrase]) -> str | None:

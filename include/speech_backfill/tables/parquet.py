@@ -42,6 +42,7 @@ _DICTIONARY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "chunk_id",
             "manifest_columns.key_value.key",
             "manifest_columns.key_value.value",
+            "part",
             "result_object",
             "merged_at",
         ),

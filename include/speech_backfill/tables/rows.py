@@ -36,4 +36,5 @@ class OutcomeRow:
     manifest_position: int | None = None
     manifest_columns: Mapping[str, str] = field(default_factory=dict)
     result_object: str | None = None
+    part: str | None = None
     merged_at: datetime | None = None

@@ -92,7 +92,12 @@ OUTCOMES: Final = _table(
         "Columns of the manifest that the project does not know, carried as they are.",
     ),
     _optional("result_object", _STRING, "Object in the store that holds the raw result JSON of the file."),
-    _optional("merged_at", _TIME, "When the outcome was established."),
+    _optional(
+        "part",
+        _STRING,
+        "Name, without suffix, of the part files that hold the file's rows in the other tables; null where there are none.",
+    ),
+    _optional("merged_at", _TIME, "When the service ended the transcription that this outcome comes from."),
 )
 
 TRANSCRIPTS: Final = _table(
