@@ -41,11 +41,14 @@ StorageOptions = StorageAccounts | Mapping[str, str]
 """The accounts, or one account as a mapping: account_name with account_key or sas_token (neither: Entra ID, as
 DefaultAzureCredential finds it), and blob_endpoint where it is not the public cloud's."""
 
+StoreRoot = str | Path | Store
+"""The folder or URL that holds tables/, or a store that is open already."""
+
 _ATTEMPTS = 3
 
 
 def read_table(
-    store_root: str | Path,
+    store_root: StoreRoot,
     name: str,
     *,
     partition: str | Sequence[str] | None = None,
@@ -75,7 +78,7 @@ def read_table(
 
 
 def read_arrow_table(
-    store_root: str | Path,
+    store_root: StoreRoot,
     name: str,
     *,
     partition: str | Sequence[str] | None = None,
@@ -102,7 +105,7 @@ def read_arrow_table(
 
 
 def table_files(
-    store_root: str | Path,
+    store_root: StoreRoot,
     name: str,
     *,
     partition: str | Sequence[str] | None = None,
@@ -114,7 +117,8 @@ def table_files(
     """
     _schema(name)
     store = _open(store_root, storage_options)
-    root = str(store.local_root or store_root).rstrip("/")
+    # The URL as the reader spelled it: another engine may not know the form that we would choose.
+    root = str(store.local_root or (store.url if isinstance(store_root, Store) else store_root)).rstrip("/")
     return [
         f"{root}/{part.path}" for one in PublishedTables(store).chosen(partition) for part in one.parts(name)
     ]
@@ -133,9 +137,9 @@ class _Selection:
 def _schema(name: str) -> pa.Schema:
     if name not in TABLES:
         raise UnknownTable(name, TABLES)
-    key = pa.field(PARTITION_COLUMN, pa.string(), nullable=False)
-    # Readers need no more than the types; the comments would only travel along.
-    return TABLES[name].append(key).remove_metadata()
+    key = pa.field(PARTITION_COLUMN, pa.string())
+    # Nullable throughout: a part written before a column existed has none, and it reads as null.
+    return pa.schema([pa.field(one.name, one.type) for one in (*TABLES[name], key)])
 
 
 def _partition_pieces(
@@ -174,13 +178,14 @@ def _part_rows(store: Store, path: str, key: str, selection: _Selection) -> pa.T
         fragment = ds.ParquetFileFormat().make_fragment(
             source, partition_expression=ds.field(PARTITION_COLUMN) == key
         )
-        rows = fragment.to_table(
+        return fragment.to_table(
             schema=selection.schema, columns=selection.columns, filter=selection.expression
         )
-    return rows.cast(pa.schema([selection.schema.field(column) for column in rows.schema.names]))
 
 
-def _open(store_root: str | Path, storage_options: StorageOptions | None) -> Store:
+def _open(store_root: StoreRoot, storage_options: StorageOptions | None) -> Store:
+    if isinstance(store_root, Store):
+        return store_root
     root = str(store_root)
     if "://" not in root or root.startswith("file://"):
         folder = Path(unquote(urlsplit(root).path) if root.startswith("file://") else root).expanduser()

@@ -191,9 +191,14 @@ def test_a_part_of_an_interrupted_run_is_not_taken_over(tmp_path):
 
 
 def test_an_error_inside_leaves_no_part_behind(tmp_path):
-    with pytest.raises(RuntimeError, match="disk"), PartWriter(tmp_path, batch_bytes=1) as writer:
-        writer.add("f", "u", call())
-        raise RuntimeError("disk")
+    def merge():
+        with PartWriter(tmp_path, batch_bytes=1, row_group_rows=EACH_ROW_ITS_OWN_GROUP) as writer:
+            writer.add("f", "u", call())
+            assert list(tmp_path.iterdir()) != []
+            raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        merge()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -267,7 +272,7 @@ def test_duckdb_pyarrow_dataset_and_pandas_read_the_same_rows(tmp_path):
 
     folder = tmp_path / "partition=2026-11-01"
     _, parts = written(folder, [(f"{index:032x}", "https://x/ü.wav", call()) for index in range(5)])
-    for name, part in parts.items():
+    for part in parts.values():
         expected = pq.read_table(part.path)
         rows = len(expected)
         from_duckdb = duckdb.read_parquet(str(part.path), hive_partitioning=True)
