@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -173,16 +174,25 @@ class Api:
         self._address = address
         self._keys = keys
         self._token = ""
+        self._made_at = datetime.now(UTC)
 
     def is_healthy(self, service: str) -> bool:
-        """Whether Airflow reports *service* as healthy; False too where nobody answers."""
+        """Whether Airflow reports *service* as healthy now; False too where nobody answers.
+
+        For half a minute Airflow goes on calling a stopped scheduler healthy, so that its last sign of life must be
+        younger than this object.
+        """
         component = {"api-server": "metadatabase", "dag-processor": "dag_processor"}.get(service, service)
         try:
             health = self._send("GET", "/api/v2/monitor/health", None, timeout_seconds=10)
         except (OSError, ValueError, ApiError):
             return False
-        status = (health.get(component) or {}).get("status")
-        return bool(status == "healthy")
+        state = health.get(component) or {}
+        beat = state.get(f"latest_{component}_heartbeat")
+        is_fresh = component == "metadatabase" or (
+            beat is not None and datetime.fromisoformat(beat) >= self._made_at
+        )
+        return state.get("status") == "healthy" and is_fresh
 
     def get(self, path: str) -> Any:
         """The JSON at *path* below /api/v2. Raises ApiError."""
