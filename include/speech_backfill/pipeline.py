@@ -1,6 +1,6 @@
 """The steps of a run as one object, each one call: what Airflow's tasks and the command line both use.
 
-    plan → [ submit → wait → merge ] × shards → reconcile → [ … ] repair → publish
+    plan → [ submit → wait → merge ] for each shard → reconcile → [ … ] repair → publish
 
 Every step may be run twice, at any time, anywhere: state is in the ledger and the store.
 """
@@ -66,6 +66,8 @@ class Pipeline:
 
     def plan(self, request: PlanRequest) -> PlanSummary:
         """Plan a partition; pays for nothing."""
+        if not request.dry_run:
+            Publisher(self.ledger, self.store, self.settings).complete(request.partition)
         return Planner(self.ledger, self.store, self.accounts, self.settings).plan(request)
 
     def shards(self, plan_id: str, round_: int = 0) -> list[Shard]:

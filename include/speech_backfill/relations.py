@@ -32,9 +32,15 @@ def relations(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.close()
 
 
+def one_row(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any = None) -> tuple[Any, ...]:
+    """The only row of *query*; reads it to its end, so that the connection is free for the next."""
+    (row,) = connection.execute(query, parameters).fetchall()
+    return tuple(row)
+
+
 def batches(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: Any = None, *, rows: int = 20_000
 ) -> Iterator[pa.RecordBatch]:
     """The rows of *query* as Arrow record batches of at most *rows*, streamed."""
-    reader: pa.RecordBatchReader = connection.execute(query, parameters).to_arrow_reader(rows)
+    reader: pa.RecordBatchReader = connection.sql(query, params=parameters).to_arrow_reader(rows)
     yield from reader

@@ -66,7 +66,8 @@ def _round(
     sleep: Callable[[float], None],
 ) -> None:
     """Submit and merge *shards* as window and service allow."""
-    unsubmitted, unmerged = list(shards), []
+    unsubmitted = list(shards)
+    unmerged: list[Shard] = []
     merged: list[ShardMerged] = []
     told = ""
     while unsubmitted or unmerged:

@@ -30,6 +30,13 @@ partitions = sa.Table(
     sa.Column(
         "can_retry", sa.BigInteger, nullable=False, comment="failed or missing files that a repair may cure"
     ),
+    sa.Column(
+        "first_url",
+        sa.Text,
+        nullable=False,
+        comment="smallest URL in it; other plans skip what can't overlap",
+    ),
+    sa.Column("last_url", sa.Text, nullable=False, comment="largest URL in it"),
 )
 
 plans = sa.Table(

@@ -30,7 +30,7 @@ from speech_backfill.plan.cut import CutChunk, CutFile, cut, shard_of
 from speech_backfill.plan.lines import LINES, write_lines
 from speech_backfill.plan.prior import Published, load_elsewhere, load_prior, published
 from speech_backfill.plan.request import PlanRequest, PlanSummary
-from speech_backfill.relations import batches, relations
+from speech_backfill.relations import batches, one_row, relations
 from speech_backfill.settings import Settings
 from speech_backfill.store import Store
 from speech_backfill.tables.layout import quoted
@@ -142,9 +142,7 @@ class Planner:
             look_up(lines, accounts=self.accounts, max_file_bytes=self.settings.max_file_bytes), local
         )
         connection.execute(f"CREATE VIEW lines AS SELECT * FROM read_parquet('{local}')")  # noqa: S608  our own path
-        count, first, last = connection.execute(
-            "SELECT count(*), min(audio_url), max(audio_url) FROM lines"
-        ).fetchone() or (0, "", "")
+        count, first, last = one_row(connection, "SELECT count(*), min(audio_url), max(audio_url) FROM lines")
         load_elsewhere(
             connection,
             self.store,
@@ -205,10 +203,10 @@ class Planner:
     ) -> tuple[list[ChunkRecord], int]:
         """Chunks under way that hold files to submit; fills the table `claims` (file_id, chunk_id)."""
         connection.execute("CREATE TABLE claims (file_id VARCHAR, chunk_id VARCHAR)")
-        bounds = connection.execute(
-            "SELECT min(audio_url), max(audio_url) FROM manifest WHERE disposition = 'submit'"
-        ).fetchone()
-        if bounds is None or bounds[0] is None:
+        bounds = one_row(
+            connection, "SELECT min(audio_url), max(audio_url) FROM manifest WHERE disposition = 'submit'"
+        )
+        if bounds[0] is None:
             return [], 0
         only = request.run_key if request.reprocess else None
         taken: list[ChunkRecord] = []
@@ -230,13 +228,11 @@ class Planner:
                 [chunk.chunk_id],
             )
             connection.unregister("candidate")
-            found = connection.execute(
-                "SELECT count(*) FROM claims WHERE chunk_id = ?", [chunk.chunk_id]
-            ).fetchone()
-            if found and found[0]:
+            (found,) = one_row(connection, "SELECT count(*) FROM claims WHERE chunk_id = ?", [chunk.chunk_id])
+            if found:
                 taken.append(chunk)
-        total = connection.execute("SELECT count(*) FROM claims").fetchone()
-        return taken, int(total[0]) if total else 0
+        (total,) = one_row(connection, "SELECT count(*) FROM claims")
+        return taken, int(total)
 
     def _record(self, one: CutChunk, partition: str, options: TranscriptionOptions) -> ChunkRecord:
         return chunk_record(one, partition=partition, options=options, settings=self.settings)
@@ -273,11 +269,11 @@ class _Counted:
 
 def _count(connection: duckdb.DuckDBPyConnection) -> _Counted:
     by = dict(connection.execute("SELECT disposition, count(*) FROM manifest GROUP BY 1").fetchall())
-    distinct = connection.execute("SELECT count(DISTINCT audio_url) FROM lines").fetchone()
-    unknown = connection.execute(
-        "SELECT count(*) FROM manifest WHERE disposition = 'submit' AND duration_ms IS NULL"
-    ).fetchone()
-    return _Counted(by, int(distinct[0]) if distinct else 0, int(unknown[0]) if unknown else 0)
+    (distinct,) = one_row(connection, "SELECT count(DISTINCT audio_url) FROM lines")
+    (unknown,) = one_row(
+        connection, "SELECT count(*) FROM manifest WHERE disposition = 'submit' AND duration_ms IS NULL"
+    )
+    return _Counted(by, int(distinct), int(unknown))
 
 
 def chunk_record(

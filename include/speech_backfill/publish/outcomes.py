@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from speech_backfill.errors import UnexplainedFiles
-from speech_backfill.relations import batches
+from speech_backfill.relations import batches, one_row
 from speech_backfill.tables.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS, ParquetFile, Part
 from speech_backfill.tables.schema import OUTCOMES
 
@@ -52,12 +52,11 @@ LEFT JOIN prior p ON m.disposition = 'carried' AND p.file_id = m.file_id
 def account(connection: duckdb.DuckDBPyConnection, *, plan_id: str, partition: str) -> None:
     """Make the table `final` from `manifest`, `latest` and `prior`. Raises UnexplainedFiles unless all is accounted for."""
     connection.execute(_FINAL, {"plan_id": plan_id})
-    row = connection.execute(
+    rows, explained, distinct, manifest, example = one_row(
+        connection,
         """SELECT count(*), count(outcome), count(DISTINCT file_id), (SELECT count(*) FROM manifest),
-                  min(audio_url) FILTER (WHERE outcome IS NULL) FROM final"""
-    ).fetchone()
-    assert row is not None
-    rows, explained, distinct, manifest, example = row
+                  min(audio_url) FILTER (WHERE outcome IS NULL) FROM final""",
+    )
     if not rows == explained == distinct == manifest:
         detail = f"without one, for example {example}" if example else f"{rows} rows for {distinct} files"
         raise UnexplainedFiles(

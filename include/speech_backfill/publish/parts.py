@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from speech_backfill import paths
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.plan.prior import Published
+from speech_backfill.relations import one_row
 from speech_backfill.store import Store
 from speech_backfill.tables.layout import table_directory
 from speech_backfill.tables.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS, ParquetFile
@@ -81,10 +82,7 @@ class Placer:
 
     def place(self, source: Source, number: int) -> dict[str, PublishedPart]:
         """The parts of *source* that belong to the new version, at their place; none where none of its rows lives."""
-        counted = self.connection.execute(
-            "SELECT count(*) FROM final WHERE part = ?", [source.stem]
-        ).fetchone()
-        alive = int(counted[0]) if counted else 0
+        (alive,) = one_row(self.connection, "SELECT count(*) FROM final WHERE part = ?", [source.stem])
         if alive == 0:
             return {}
         if alive == source.files:

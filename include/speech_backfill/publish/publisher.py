@@ -24,7 +24,7 @@ from speech_backfill.publish import report
 from speech_backfill.publish.outcomes import account, write_index, write_outcomes
 from speech_backfill.publish.parts import CONTENT_TABLES, Placer, sources
 from speech_backfill.reconcile import load_manifest, load_outcomes
-from speech_backfill.relations import relations
+from speech_backfill.relations import one_row, relations
 from speech_backfill.settings import Settings
 from speech_backfill.store import Store
 from speech_backfill.tables.layout import partition_file, table_directory
@@ -70,6 +70,14 @@ class Publisher:
         with tempfile.TemporaryDirectory(prefix="speech-backfill-publish-") as name:
             return self._publish(plan, before, Path(name))
 
+    def complete(self, partition: str) -> None:
+        """Finish what a crash right after a commit left undone: the ledger's note and the removal of old parts."""
+        visible = published(self.store, partition)
+        if visible.partition is None or visible.partition.plan_id is None:
+            return
+        if self.ledger.is_open(visible.partition.plan_id):
+            self._again(self.ledger.plan(visible.partition.plan_id), visible)
+
     def _publish(self, plan: PlanRecord, before: Published, folder: Path) -> report.RunReport:
         version, now = before.version + 1, self.ledger.clock()
         with relations(folder) as connection:
@@ -108,10 +116,7 @@ class Publisher:
                 price_per_audio_hour=self.settings.price_per_audio_hour,
                 store=self.store.url,
             )
-            bounds = connection.execute("SELECT min(audio_url), max(audio_url) FROM final").fetchone() or (
-                None,
-                None,
-            )
+            first, last = one_row(connection, "SELECT min(audio_url), max(audio_url) FROM final")
         # Before the commit, so that no later plan can see the version without it. Until the ledger names the partition,
         # the unsettled transcriptions keep its files from being submitted by others.
         self.store.upload(folder / "index.parquet", paths.index(plan.partition))
@@ -124,7 +129,7 @@ class Publisher:
             plan_id=plan.plan_id,
         )
         self._commit(plan, partition, before)
-        self._record(made, first_url=bounds[0] or "", last_url=bounds[1] or "")
+        self._record(made, first_url=first or "", last_url=last or "")
         self._remove_superseded(plan, partition)
         return made
 
@@ -154,8 +159,8 @@ class Publisher:
             relations(Path(name)) as connection,
         ):
             load_prior(connection, self.store, Published(partition, None), Path(name))
-            row = connection.execute("SELECT min(audio_url), max(audio_url) FROM prior").fetchone()
-        return (row[0] or "", row[1] or "") if row else ("", "")
+            first, last = one_row(connection, "SELECT min(audio_url), max(audio_url) FROM prior")
+        return first or "", last or ""
 
     def _record(self, made: report.RunReport, *, first_url: str, last_url: str) -> None:
         self.ledger.record_published(

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from speech_backfill.ledger.records import PlanRecord, TranscriptionRecord, TranscriptionState
+from speech_backfill.relations import one_row
 
 _REASONS = 50
 """Reasons listed at the most; the outcomes table has them all."""
@@ -119,10 +120,11 @@ def build(
 ) -> RunReport:
     """Count the table `final` and the plan's *transcriptions*."""
     by = dict(connection.execute("SELECT outcome, count(*) FROM final GROUP BY 1").fetchall())
-    extra = connection.execute(
+    can_retry, transcribed_now = one_row(
+        connection,
         "SELECT count(*) FILTER (WHERE can_retry), count(*) FILTER (WHERE starts_with(part, ?)) FROM final",
         [plan.plan_id],
-    ).fetchone()
+    )
     rows = connection.execute(
         """SELECT outcome, coalesce(error_code, ''), min(coalesce(error_message, '')), count(*), bool_or(can_retry), min(audio_url)
            FROM final WHERE outcome <> 'transcribed' GROUP BY 1, 2, error_message ORDER BY 4 DESC, 1, 2, 3 LIMIT ?""",
@@ -140,8 +142,8 @@ def build(
         transcribed=by.get("transcribed", 0),
         failed=by.get("failed", 0),
         missing=by.get("missing", 0),
-        can_retry=int(extra[0]) if extra else 0,
-        transcribed_now=int(extra[1]) if extra else 0,
+        can_retry=int(can_retry),
+        transcribed_now=int(transcribed_now),
         transcriptions=len(transcriptions),
         submitted_now=len(own),
         adopted=sum(one.adopted for one in own),

@@ -69,6 +69,13 @@ def upgrade() -> None:
             nullable=False,
             comment="failed or missing files that a repair may cure",
         ),
+        sa.Column(
+            "first_url",
+            sa.Text(),
+            nullable=False,
+            comment="smallest URL in it; other plans skip what can't overlap",
+        ),
+        sa.Column("last_url", sa.Text(), nullable=False, comment="largest URL in it"),
         sa.PrimaryKeyConstraint("partition", name=op.f("pk_partitions")),
     )
     op.create_table(
