@@ -1,0 +1,1 @@
+"""The shell: Azure AI Speech batch transcription for Airflow. Translates between Airflow and the core; decides nothing."""

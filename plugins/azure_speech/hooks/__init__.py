@@ -1,0 +1,1 @@
+"""Connections of Airflow become resources and accounts of the core."""

@@ -1,0 +1,1 @@
+"""Tasks that change something at the service."""
