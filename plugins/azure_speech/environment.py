@@ -1,4 +1,4 @@
-"""The core's pieces, built from Airflow's connections and SPEECH_BACKFILL_ variables, for the bodies of tasks.
+"""The core's pipeline, built from Airflow's connections and SPEECH_BACKFILL_ variables, for the bodies of tasks.
 
 Not for the tops of DAG files: it opens the ledger and reads connections.
 """
@@ -6,49 +6,23 @@ Not for the tops of DAG files: it opens the ledger and reads connections.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from azure_speech.hooks.azure_speech import AzureSpeechHook
 from azure_speech.hooks.storage import storage_accounts
-from speech_backfill.accounts import StorageAccounts
-from speech_backfill.ledger.ledger import Ledger
-from speech_backfill.model import Clock
-from speech_backfill.services import OpenClient, Services
+from speech_backfill.pipeline import Pipeline
 from speech_backfill.settings import Settings
-from speech_backfill.speech.resource import SpeechResource
-from speech_backfill.store import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """What a step of the core needs from its surroundings."""
-
-    settings: Settings
-    ledger: Ledger
-    store: Store
-    accounts: StorageAccounts
-    resources: tuple[SpeechResource, ...]
-    clock: Clock = time.time
-    open_client: OpenClient | None = None
-
-    def services(self) -> Services:
-        """The resources' clients, as an async context manager."""
-        return Services(self.resources, clock=self.clock, open_client=self.open_client)
-
-
-def core_environment(variables: Mapping[str, str] = os.environ) -> Environment:
+def core_pipeline(variables: Mapping[str, str] = os.environ) -> Pipeline:
     """Open everything that the settings name. Raises SettingsError, LedgerUnavailable or Airflow's "not found"."""
     settings = Settings.from_environment(variables)
-    accounts = storage_accounts(settings.storage_connection_ids)
-    return Environment(
-        settings=settings,
-        ledger=Ledger.open(settings.ledger or default_ledger(variables), time.time),
-        store=Store.open(settings.require_store(), accounts),
-        accounts=accounts,
-        resources=tuple(AzureSpeechHook(one).resource() for one in settings.speech_connection_ids),
+    return Pipeline.open(
+        settings,
+        ledger_url=settings.ledger or default_ledger(variables),
+        accounts=storage_accounts(settings.storage_connection_ids),
+        resources=[AzureSpeechHook(one).resource() for one in settings.speech_connection_ids],
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from speech_backfill.model import Shard, TranscriptionRef
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from azure_speech.environment import Environment
+    from speech_backfill.pipeline import Pipeline
     from speech_backfill.submit import NotYet, Submitted
 
 
@@ -52,16 +51,18 @@ class SubmitTranscriptionsOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Submit what there is room for; go on later where there is more."""
+        from speech_backfill.submit import SupersededPlan
+
         shard = Shard.from_dict(self.shard)
         try:
-            environment = self.environment()
-            self.speech_conn_ids = tuple(one.name for one in environment.resources)
-            answer = asyncio.run(_submit(environment, shard))
+            pipeline = self.pipeline()
+            self.speech_conn_ids = tuple(one.name for one in pipeline.resources)
+            answer = pipeline.submit(shard)
         except SpeechBackfillError as error:
-            if is_final(error):
+            if is_final(error) or isinstance(error, SupersededPlan):
                 raise AirflowFailException(str(error)) from error
             raise
-        return self._concluded(answer, shard, environment)
+        return self._concluded(answer, shard, pipeline)
 
     def resume(self, context: Context, event: object) -> list[dict[str, str]]:
         """Go on after a wait. The event only woke us: what is true stands in the ledger and at the service."""
@@ -75,14 +76,14 @@ class SubmitTranscriptionsOperator(BaseOperator):
         )
         return self.execute(context)
 
-    def environment(self) -> Environment:
-        """The core's pieces, from connections and settings."""
-        from azure_speech.environment import core_environment
+    def pipeline(self) -> Pipeline:
+        """The core, from connections and settings."""
+        from azure_speech.environment import core_pipeline
 
-        return core_environment()
+        return core_pipeline()
 
     def _concluded(
-        self, answer: Submitted | NotYet, shard: Shard, environment: Environment
+        self, answer: Submitted | NotYet, shard: Shard, pipeline: Pipeline
     ) -> list[dict[str, str]]:
         from azure_speech.triggers.room import RoomTrigger
         from speech_backfill.submit import Submitted
@@ -96,15 +97,15 @@ class SubmitTranscriptionsOperator(BaseOperator):
             "%s: not all submitted yet (%s); again in %.0f s at the latest, or when one of %d transcriptions ends",
             shard.label,
             answer.reason,
-            max(0.0, answer.until - environment.clock()),
+            max(0.0, answer.until - pipeline.ledger.clock()),
             len(answer.waiting_for),
         )
         raise TaskDeferred(
             trigger=RoomTrigger(
                 transcriptions=by_resource(answer.waiting_for),
                 until=answer.until,
-                poll_interval_seconds=environment.settings.poll_interval_seconds,
-                first_look_seconds=environment.settings.first_look_seconds,
+                poll_interval_seconds=pipeline.settings.poll_interval_seconds,
+                first_look_seconds=pipeline.settings.first_look_seconds,
             ),
             method_name="resume",
         )
@@ -116,13 +117,3 @@ def by_resource(refs: Sequence[TranscriptionRef]) -> dict[str, list[str]]:
     for one in refs:
         grouped.setdefault(one.resource, []).append(one.transcription_id)
     return grouped
-
-
-async def _submit(environment: Environment, shard: Shard) -> Submitted | NotYet:
-    from speech_backfill.submit import Submitter
-
-    async with environment.services() as services:
-        submitter = Submitter(
-            environment.ledger, environment.store, environment.accounts, services, environment.settings
-        )
-        return await submitter.submit_shard(shard)
