@@ -27,6 +27,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """With a token, admin operations need `Authorization: Bearer <token>`; without, they answer loopback only."""
     access_log: bool = False
 
+    def __repr__(self) -> str:
+        return f"ServerSettings(host={self.host!r}, port={self.port}, data={self.data!r})"
+
 
 class ResourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One emulated Speech resource."""

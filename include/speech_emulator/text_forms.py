@@ -6,6 +6,7 @@ punctuation. Profanity is known by a short English list.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 _LIST = (
     "arse arsehole ass asshole bastard bitch bollocks bullshit crap damn dick dickhead fuck fucked fucker "
@@ -19,8 +20,13 @@ _MARKS = re.compile(r"[.,;:!?…]+$")
 
 def lexical(text: str) -> str:
     """Lower case without punctuation; apostrophes and hyphens inside words stay."""
-    words = (_EDGES.sub("", _INNER.sub(" ", word)) for word in text.lower().split())
-    return " ".join(" ".join(word.split()) for word in words if word)
+    return " ".join(bare for word in text.lower().split() if (bare := _bare(word)))
+
+
+@lru_cache(4096)
+def _bare(word: str) -> str:
+    parts = (_EDGES.sub("", part) for part in _INNER.sub(" ", word).split())
+    return " ".join(part for part in parts if part)
 
 
 def is_profane(word: str) -> bool:

@@ -17,9 +17,9 @@ PROFANITY = ("None", "Removed", "Tags", "Masked")
 _FLAGS = ("wordLevelTimestampsEnabled", "displayFormWordLevelTimestampsEnabled")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Submission:
-    """A submitted body that passed every check, defaults filled in."""
+    """A submitted body that passed every check, defaults filled in; its URLs carry SAS, so it has no repr."""
 
     display_name: str
     description: str | None
