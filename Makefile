@@ -21,10 +21,10 @@ up: install ## start Azurite, the Speech emulator and Airflow, and print address
 	@$(RUN) -m local.stack up
 
 down: ## stop what `make up` started; the state stays in .stack
-	@$(PYTHON) -m local.stack down
+	@[ ! -x $(RUN) ] || $(RUN) -m local.stack down
 
 status: ## say what of the stack runs, and where its logs lie
-	@$(PYTHON) -m local.stack status || true
+	@[ ! -x $(RUN) ] || $(RUN) -m local.stack status || true
 
 tables: install ## print a table of the running stack, TABLE=transcripts, outcomes, phrases or words
 	@$(RUN) -m local.tables $(TABLE)

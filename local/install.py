@@ -288,9 +288,8 @@ def get_uv(checkout: Checkout, environment: Mapping[str, str]) -> None:
     try:
         fetch_uv(checkout.uv, index_url=environment.get("PIP_INDEX_URL", "https://pypi.org/simple"))
     except (OSError, ValueError) as error:
-        raise CommandFailedError(
-            "Fetching uv", ["GET", "uv", UV_VERSION], str(error), NETWORK_ADVICE
-        ) from error
+        advice = NETWORK_ADVICE + " With the package python3-venv installed, pip is used instead."
+        raise CommandFailedError("Fetching uv", ["GET", "uv", UV_VERSION], str(error), advice) from error
 
 
 def install_requirements(checkout: Checkout, environment: Mapping[str, str]) -> None:
