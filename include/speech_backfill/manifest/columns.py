@@ -19,6 +19,7 @@ candidate locales hold for the rows that leave the language open.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -75,8 +76,8 @@ class RowReader:
         uri_column: str = "",
     ) -> None:
         folded = [name.strip().lower() for name in names]
-        for name in folded:
-            if name and folded.count(name) > 1:
+        for name, times in Counter(folded).items():
+            if name and times > 1:
                 raise UnreadableManifest(source, "a table", f"the column {name[:60]!r} stands there twice")
         wanted = (uri_column.strip().lower(),) if uri_column.strip() else URI_COLUMNS
         self._uri = next((folded.index(name) for name in wanted if name in folded), -1)

@@ -14,6 +14,9 @@ from speech_backfill.model import PROFANITY_MODES, PUNCTUATION_MODES
 _MILLISECONDS_FROM = 1e11
 """Epoch numbers from here on are milliseconds: as seconds they would lie after the year 5000."""
 
+_TOO_LARGE = 2.0**62
+"""Whole numbers end as 64-bit columns."""
+
 _LONGEST_SECONDS = 366 * 24 * 3600.0
 
 
@@ -52,7 +55,7 @@ def text(cell: Any) -> str:
 def whole(cell: Any) -> int:
     """A whole number from 0; 12.0 counts as one, for tables with missing numbers hold floats."""
     number = _number(cell)
-    if number != int(number) or number < 0:
+    if number != int(number) or not 0 <= number < _TOO_LARGE:
         raise CellError(f"{_quoted(cell)} is no whole number from 0")
     return (
         int(cell)

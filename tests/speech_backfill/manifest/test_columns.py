@@ -177,3 +177,17 @@ def test_numbers_and_truth_values_that_compare_equal_are_kept_apart(accounts):
 
     assert rows.read(1, ("az://rec/a.wav", 1)).options.channels == (1,)
     assert rows.read(2, ("az://rec/a.wav", True)).code == "InvalidOption"
+
+
+@pytest.mark.parametrize("column", ["size", "channels", "max_speakers"])
+@pytest.mark.parametrize("cell", [10**19, "9" * 40, 1e300])
+def test_numbers_that_fit_no_table_are_refused(row, column, cell):
+    assert row(**{column: cell}).code == "InvalidOption"
+
+
+def test_a_header_of_very_many_columns_is_read_in_time(accounts):
+    names = ["uri", *map(str, range(200_000))]
+
+    rows = RowReader(names, source="m", urls=CanonicalUrls(accounts), defaults=TranscriptionOptions())
+
+    assert len(rows.read(1, ["az://rec/a.wav", *["x"] * 200_000]).file.manifest_columns) == 200_000

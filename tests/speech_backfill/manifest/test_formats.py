@@ -227,3 +227,19 @@ def _physical(data):
 
 def _reading():
     return Reading("m", CanonicalUrls(ACCOUNTS), TranscriptionOptions())
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "9" * 3000, '"\\ud800"', "1e999", '"\\u0000"', "-0", "[[1]]"])
+def test_whatever_json_holds_can_be_written_to_a_table(value):
+    import pyarrow as pa
+
+    row = f'{{"uri": "az://rec/a.wav", "x": {value}}}'.encode()
+
+    line = next(json_lines(_physical(row + b"\n" + b'{"uri": "az://rec/b.wav"}'), _reading()))
+
+    text = (
+        line.file.manifest_columns.get("x", "")
+        if isinstance(line, ManifestLine)
+        else line.text + line.problem
+    )
+    assert pa.array([text], pa.string())[0].as_py() == text
