@@ -54,6 +54,8 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        # Listening at once lets callers queue while the application still starts.
+        listener.listen(2048)
     except OSError as error:
         listener.close()
         message = (
@@ -84,7 +86,6 @@ def running(
     """The emulator in a thread, by default on a free port whatever the settings say; yields its base URL."""
     built = emulator or Emulator(settings or Settings())
     listener = bind(built.settings.server.host, port)
-    listener.listen(2048)
     server = build(built.settings, built, configure_logging=False)
     thread = threading.Thread(
         target=server.run, kwargs={"sockets": [listener]}, name="speech-emulator", daemon=True
@@ -92,7 +93,6 @@ def running(
     thread.start()
     host, bound = listener.getsockname()[:2]
     try:
-        # The socket listens already: requests wait in its queue until the application has started.
         yield f"http://{host}:{bound}"
     finally:
         server.should_exit = True
