@@ -81,6 +81,7 @@ def test_channels_come_in_order_and_two_combined_texts_of_one_are_joined():
             ],
             0.5,
         ),
+        ([phrase(-10_000, confidences=(0.9,)), phrase(10_000, confidences=(0.5,))], 0.5),
         ([phrase(0, confidences=(NAN,))], NAN),
     ],
 )
