@@ -1,0 +1,80 @@
+"""A local stack of its own for a measurement: fresh state, free ports, the synthetic recogniser, production's cutting."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from local.checkout import Checkout, this_checkout
+from local.stack import Stack
+
+from local import ports
+
+
+@dataclass(frozen=True)
+class BenchCheckout(Checkout):
+    """This checkout's code over a state folder of its own, so that a measurement begins with nothing."""
+
+    state: Path = Path()
+
+    @property
+    def stack(self) -> Path:
+        """The measurement's own state."""
+        return self.state
+
+
+@contextlib.contextmanager
+def running(**settings: str) -> Iterator[Stack]:
+    """The stack, ready; stopped and forgotten afterwards. *settings* are environment variables for all of it."""
+    with tempfile.TemporaryDirectory(prefix="speech-backfill-bench-") as folder:
+        environment = {
+            **os.environ,
+            ports.AIRFLOW_VARIABLE: str(ports.free_port()),
+            ports.AZURITE_VARIABLE: str(ports.free_port()),
+            ports.SPEECH_VARIABLE: str(ports.free_port()),
+        }
+        # The stack hands its own environment on to Airflow's processes.
+        before = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)
+        stack = Stack(BenchCheckout(this_checkout().root, Path(folder)), environment, print)
+        try:
+            stack.start()
+            yield stack
+        finally:
+            stack.stop()
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def cpu_seconds(stack: Stack) -> dict[str, float]:
+    """CPU seconds by service so far: its process, its living children and those it has waited for."""
+    used = {}
+    for record in stack.supervisor.running():
+        total = 0.0
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(record.pid)
+            for one in [process, *process.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    total += sum(one.cpu_times()[:4])
+        used[record.name] = total
+    return used
+
+
+def peak_rss_bytes(stack: Stack) -> dict[str, int]:
+    """The largest resident set now, by service, over its process and children."""
+    found = {}
+    for record in stack.supervisor.running():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(record.pid)
+            found[record.name] = max(
+                one.memory_info().rss for one in [process, *process.children(recursive=True)]
+            )
+    return found
