@@ -78,11 +78,12 @@ class FakeSpeechService:
     """One resource. Operations: submit, list, get, delete, files, fetch."""
 
     def __init__(
-        self, *, name: str = "speech", host: str = "speech.example", clock: FakeClock | None = None
+        self, *, name: str = "speech", host: str = "speech.example", clock: Callable[[], float] | None = None
     ) -> None:
         self.name = name
         self.host = host
-        self.clock = clock or FakeClock()
+        self.scheme = "https"
+        self.clock: Any = clock or FakeClock()
         self.jobs: dict[str, Job] = {}
         self.calls: Counter[str] = Counter()
         self.requests: list[httpx.Request] = []
@@ -103,7 +104,7 @@ class FakeSpeechService:
         """A resource that leads here."""
         values: dict[str, Any] = {
             "name": self.name,
-            "endpoint": f"https://{self.host}",
+            "endpoint": f"{self.scheme}://{self.host}",
             "credential": SpeechKey(KEY),
         }
         return SpeechResource(**(values | changes))
@@ -255,7 +256,7 @@ class FakeSpeechService:
             request,
             [
                 {
-                    "self": f"https://{self.host}/speechtotext/transcriptions/{transcription_id}/files/{index}?api-version=x",
+                    "self": f"{self.scheme}://{self.host}/speechtotext/transcriptions/{transcription_id}/files/{index}?api-version=x",
                     "name": name,
                     "kind": kind,
                     "links": {"contentUrl": f"https://{BLOB_HOST}/{transcription_id}/{name}?{links}"},
@@ -287,11 +288,13 @@ class FakeSpeechService:
         answer: dict[str, Any] = {"values": values[skip : skip + top]}
         if skip + top < len(values):
             rest = urlencode(query | {"skip": str(skip + top), "top": str(top)})
-            answer["@nextLink"] = f"https://{self.next_link_host or self.host}{request.url.path}?{rest}"
+            answer["@nextLink"] = (
+                f"{self.scheme}://{self.next_link_host or self.host}{request.url.path}?{rest}"
+            )
         return httpx.Response(200, json=answer)
 
     def _shown(self, job: Job) -> dict[str, Any]:
-        home = f"https://{self.host}/speechtotext/transcriptions/{job.transcription_id}"
+        home = f"{self.scheme}://{self.host}/speechtotext/transcriptions/{job.transcription_id}"
         properties: dict[str, Any] = {"timeToLiveHours": 48}
         if job.duration_ms is not None:
             properties["durationMilliseconds"] = job.duration_ms

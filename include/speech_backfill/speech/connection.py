@@ -111,7 +111,7 @@ class Connection:
             return link
         regional = f"{self.resource.region}.api.cognitive.microsoft.com"
         if self.resource.region and (parts.scheme, parts.netloc.lower()) == ("https", regional):
-            return urlunsplit((home.scheme, home.netloc, parts.path, parts.query, ""))
+            return urlunsplit((home.scheme, home.netloc, home.path + parts.path, parts.query, ""))
         raise ForeignLink(resource=self.resource.name, host=parts.netloc or "none")
 
     async def call(

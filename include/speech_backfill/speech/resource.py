@@ -47,7 +47,8 @@ SpeechCredential = SpeechKey | EntraToken
 class SpeechResource:
     """One Azure Speech resource in one region.
 
-    *endpoint* is scheme and host only; a bare host gets https://, and a path that was pasted along is dropped.
+    *endpoint* is scheme, host and, behind a gateway, a path; a bare host gets https://, and the service's own path is
+    cut off where it was pasted along.
     """
 
     name: str
@@ -78,4 +79,5 @@ class SpeechResource:
             raise SettingsError(
                 f"api-version of Speech resource {self.name}", "it is empty", f"Use {API_VERSION}."
             )
-        object.__setattr__(self, "endpoint", f"{parts.scheme}://{parts.netloc.lower()}")
+        path = parts.path.partition("/speechtotext")[0].rstrip("/")
+        object.__setattr__(self, "endpoint", f"{parts.scheme}://{parts.netloc.lower()}{path}")

@@ -96,6 +96,7 @@ async def test_throttling_pauses_everyone():
         ),
         ("westeurope.api.cognitive.microsoft.com", "https://westeurope.api.cognitive.microsoft.com"),
         ("http://127.0.0.1:8090", "http://127.0.0.1:8090"),
+        ("http://127.0.0.1:8090/west/", "http://127.0.0.1:8090/west"),
     ],
 )
 def test_endpoints_are_kept_in_one_spelling(endpoint, kept):
