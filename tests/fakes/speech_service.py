@@ -13,6 +13,7 @@ import asyncio
 import heapq
 import json
 import re
+import threading
 import uuid
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
@@ -87,6 +88,8 @@ class FakeSpeechService:
         self.jobs: dict[str, Job] = {}
         self.calls: Counter[str] = Counter()
         self.requests: list[httpx.Request] = []
+        self.asked = threading.Event()
+        """Set by the first request."""
         self.page_size = 100
         self.list_lag_seconds = 0.0
         self.ignores_filters = False
@@ -174,6 +177,7 @@ class FakeSpeechService:
     def _answer(self, request: httpx.Request) -> httpx.Response:
         request.read()
         self.requests.append(request)
+        self.asked.set()
         operation = self._operation(request)
         self.calls[operation] += 1
         if self._before[operation]:
