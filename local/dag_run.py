@@ -14,6 +14,13 @@ from local.errors import LocalStackError, indented
 
 DAG_ID = "speech_backfill_manifest"
 ENDED = {"success", "failed"}
+STATES = {"": "waiting", "success": "done", "deferred": "waiting for the service"}
+"""What Airflow's states mean here, where its own word does not say it."""
+
+QUIET = {"waiting", "skipped"}
+FIRST_ROUND = "transcribe."
+"""The task group of the shards; without it, the line is short enough to read."""
+
 STEPS = ("plan", "submit", "wait", "merge", "reconcile", "repair", "publish")
 
 
@@ -90,8 +97,13 @@ def start(api: Api, conf: Mapping[str, Any]) -> str:
     return str(run["dag_run_id"])
 
 
-def follow(api: Api, run_id: str, say: Callable[[str], None], *, timeout_seconds: float) -> EndedRun:
-    """Say what the tasks do whenever that changes, until the run has ended; raises RunTooSlowError."""
+def follow(
+    api: Api, run_id: str, say: Callable[[str], None], *, also: Callable[[], str], timeout_seconds: float
+) -> EndedRun:
+    """Say what the tasks do, and what *also* returns, whenever that changes, until the run has ended.
+
+    Raises RunTooSlowError.
+    """
     began = time.monotonic()
     said = ""
     where = f"/dags/{DAG_ID}/dagRuns/{quote(run_id, safe='')}"
@@ -99,7 +111,7 @@ def follow(api: Api, run_id: str, say: Callable[[str], None], *, timeout_seconds
         state = str(api.get(where)["state"])
         tasks = task_states(api.get(f"{where}/taskInstances?limit=1000")["task_instances"])
         seconds = time.monotonic() - began
-        progress = described(tasks)
+        progress = f"{described(tasks)} | {also()}"
         if progress != said:
             say(f"run      {seconds:>4.0f} s  {progress}")
             said = progress
@@ -113,7 +125,7 @@ def follow(api: Api, run_id: str, say: Callable[[str], None], *, timeout_seconds
 def task_states(instances: Iterable[Mapping[str, Any]]) -> tuple[TaskState, ...]:
     """What the API says of the task instances; one without a state yet waits for those before it."""
     return tuple(
-        TaskState(str(one["task_id"]), int(one["map_index"]), str(one["state"] or "waiting"))
+        TaskState(str(one["task_id"]), int(one["map_index"]), STATES.get(one["state"] or "", one["state"]))
         for one in instances
     )
 
@@ -123,17 +135,16 @@ def described(tasks: Iterable[TaskState]) -> str:
     states: dict[str, Counter[str]] = {}
     for task in tasks:
         states.setdefault(task.task_id, Counter())[task.state] += 1
-    # Steps that wait for others say nothing of the run's progress.
-    shown = {task_id: count for task_id, count in states.items() if set(count) - {"waiting", "skipped"}}
     parts = []
-    for task_id in sorted(shown, key=graph_order):
-        counts = shown[task_id]
-        if counts.total() == 1:
-            parts.append(f"{task_id} {next(iter(counts))}")
-        else:
-            parts.append(
-                f"{task_id} {', '.join(f'{number} {state}' for state, number in sorted(counts.items()))}"
-            )
+    for task_id in sorted(states, key=graph_order):
+        # What waits for others, or was left out, says nothing of the run's progress.
+        counts = {state: number for state, number in states[task_id].items() if state not in QUIET}
+        several = states[task_id].total() > 1
+        listed = ", ".join(
+            f"{number} {state}" if several else state for state, number in sorted(counts.items())
+        )
+        if listed:
+            parts.append(f"{task_id.removeprefix(FIRST_ROUND)} {listed}")
     return " | ".join(parts) or "waiting for the scheduler"
 
 

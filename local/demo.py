@@ -23,7 +23,7 @@ from local.errors import DemoFailedError, LocalStackError, NoRecordingsError, in
 from local.expected import ExpectedChannel, Outcome, Verdict, judge, read_expected
 from local.processes import end_on_signals, uninterrupted
 from local.stack import RECORDINGS_CONTAINER, STORE_CONTAINER, Stack, lock, say
-from local.upload import SUFFIXES, Uploaded, audio_files, upload
+from local.upload import SUFFIXES, Uploaded, audio_files, shipped_recordings
 
 STORE = f"az://{STORE_CONTAINER}/"
 SHOWN_TRANSCRIPTS = 6
@@ -47,9 +47,9 @@ class Task:
 
 def shipped(checkout: Checkout) -> Task:
     """The project's own recordings, whose text is known."""
-    root = checkout.recordings
-    files = [(path, path.relative_to(root).as_posix()) for path in audio_files(root / "calls")]
-    return Task("demo", "calls/", files, read_expected(root / "expected.csv"))
+    return Task(
+        "demo", "calls/", shipped_recordings(checkout), read_expected(checkout.recordings / "expected.csv")
+    )
 
 
 def own(folder: Path) -> Task:
@@ -88,7 +88,7 @@ def run(checkout: Checkout, audio: Path | None, environment: Mapping[str, str]) 
 def transcribe(stack: Stack, task: Task, *, timeout_seconds: float) -> None:
     """Upload, run the DAG, show what it published, and judge it; raises DemoFailedError."""
     connection_string = azurite.connection_string(stack.ports.azurite)
-    uploaded = upload(connection_string, RECORDINGS_CONTAINER, task.files)
+    uploaded = stack.upload(task.files)
     say(
         f"demo     {uploaded.files} recordings in {task.source}, {uploaded.new} of them new ({uploaded.bytes:,} bytes)"
     )
@@ -97,7 +97,12 @@ def transcribe(stack: Stack, task: Task, *, timeout_seconds: float) -> None:
     dag_run.wait_for_dag(api, timeout_seconds=120)
     run_id = dag_run.start(api, dag_run.configuration(task.source, task.partition))
     say(f"demo     started {dag_run.DAG_ID}, run {run_id}\n")
-    ended = dag_run.follow(api, run_id, say, timeout_seconds=timeout_seconds)
+    heard_before = emulator.heard_seconds(stack.ports.speech)
+
+    def heard_now() -> str:
+        return f"{emulator.heard_seconds(stack.ports.speech) - heard_before:.0f} s of audio heard"
+
+    ended = dag_run.follow(api, run_id, say, also=heard_now, timeout_seconds=timeout_seconds)
     submitted = emulator.submitted(stack.ports.speech) - submitted_before
     if ended.state != "success":
         logs = dag_run.failed_task_logs(api, ended)

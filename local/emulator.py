@@ -56,5 +56,15 @@ def is_healthy(port: int) -> bool:
 
 def submitted(port: int) -> int:
     """How many transcriptions the emulator has accepted since its state was new."""
-    state = get_json(f"http://127.0.0.1:{port}/admin/state", timeout_seconds=30)
-    return int(state["accepted"])
+    return int(state(port)["accepted"])
+
+
+def heard_seconds(port: int) -> float:
+    """How much audio the emulator has transcribed since its state was new."""
+    return float(state(port)["billed_audio_seconds"])
+
+
+def state(port: int) -> dict[str, Any]:
+    """The emulator's counters."""
+    found: dict[str, Any] = get_json(f"http://127.0.0.1:{port}/admin/state", timeout_seconds=30)
+    return found

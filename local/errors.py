@@ -138,7 +138,9 @@ class DemoFailedError(LocalStackError):
     """The demo's run ended, and *problems* were not as they should be."""
 
     def __init__(self, problems: Sequence[str], logs: Path) -> None:
-        listed = "\n".join(f"  - {problem}" for problem in problems)
+        listed = "\n".join(f"  - {problem}" for problem in problems[:10])
+        if len(problems) > 10:
+            listed += f"\n  - and {len(problems) - 10} more"
         super().__init__(
             f"The demo did not end as it should:\n{listed}\n"
             f"The services' logs are in {logs}; `make up` starts the stack again for a look with the browser."

@@ -11,8 +11,9 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from local import airflow, azurite, emulator, keys, ports
 from local.checkout import Checkout, this_checkout
@@ -24,6 +25,9 @@ from local.errors import (
     StackBusyError,
 )
 from local.processes import Service, Supervisor, end_on_signals
+
+if TYPE_CHECKING:
+    from local.upload import Uploaded
 
 RECORDINGS_CONTAINER = "recordings"
 STORE_CONTAINER = "speech-backfill"
@@ -60,21 +64,14 @@ class Stack:
                 self._say(f"stack    Airflow's database: ready after {seconds:.1f} s")
             self._begin(others, started)
             self.supervisor.wait_until_ready([*own, *others], timeout_seconds=self._timeout_seconds)
-            self.fill()
+            self._make_containers()
             return list(started)
 
-    def fill(self) -> None:
-        """Make the containers, and upload the shipped recordings where they are not there yet."""
-        from local.upload import audio_files, containers, upload  # azure.storage takes a second to import
+    def upload(self, files: Iterable[tuple[Path, str]]) -> Uploaded:
+        """Upload each (path, blob name) of *files* that is not in the container of recordings yet."""
+        from local import upload  # azure.storage takes a second to import
 
-        connection_string = azurite.connection_string(self.ports.azurite)
-        containers(connection_string, (RECORDINGS_CONTAINER, STORE_CONTAINER))
-        root = self.checkout.recordings
-        files = ((path, path.relative_to(root).as_posix()) for path in audio_files(root))
-        done = upload(connection_string, RECORDINGS_CONTAINER, files)
-        self._say(
-            f"stack    recordings: {done.files} in az://{RECORDINGS_CONTAINER}/, {done.new} of them new"
-        )
+        return upload.upload(azurite.connection_string(self.ports.azurite), RECORDINGS_CONTAINER, files)
 
     def stop(self, names: Sequence[str] | None = None) -> list[str]:
         """Stop the named services, or all that run, and return which ran."""
@@ -100,6 +97,12 @@ class Stack:
             f"Azurite          {azurite.endpoint(self.ports.azurite)}\n"
             f"Logs             {self.checkout.logs}"
         )
+
+    def _make_containers(self) -> None:
+        from local.upload import containers
+
+        connection_string = azurite.connection_string(self.ports.azurite)
+        containers(connection_string, (RECORDINGS_CONTAINER, STORE_CONTAINER))
 
     def _begin(self, services: Sequence[Service], started: list[str]) -> None:
         for service in services:
@@ -141,11 +144,17 @@ def lock(checkout: Checkout) -> Iterator[None]:
 
 
 def up(checkout: Checkout) -> int:
-    """Start the stack and leave it running."""
+    """Start the stack, with the shipped recordings in it, and leave it running."""
+    from local.upload import shipped_recordings
+
     began = time.monotonic()
     stack = Stack(checkout, os.environ, say)
     with lock(checkout):
         started = stack.start()
+        uploaded = stack.upload(shipped_recordings(checkout))
+    say(
+        f"stack    {uploaded.files} recordings in az://{RECORDINGS_CONTAINER}/calls/, {uploaded.new} of them new"
+    )
     say(f"\nThe stack runs ({len(started)} services started in {time.monotonic() - began:.0f} s).\n")
     say(f"{stack.welcome()}\n\n`make down` stops it.")
     return 0

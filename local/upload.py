@@ -14,6 +14,8 @@ from pathlib import Path
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobServiceClient, ContainerClient, ContentSettings
 
+from local.checkout import Checkout
+
 SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".amr", ".webm", ".wma")
 """The endings of the files that a folder of the user's own is searched for."""
 
@@ -32,6 +34,12 @@ def audio_files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES and path.is_file():
             yield path
+
+
+def shipped_recordings(checkout: Checkout) -> list[tuple[Path, str]]:
+    """The project's own recordings, each with the name of its blob."""
+    root = checkout.recordings
+    return [(path, path.relative_to(root).as_posix()) for path in audio_files(root / "calls")]
 
 
 def containers(connection_string: str, names: Iterable[str]) -> None:

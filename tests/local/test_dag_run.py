@@ -97,14 +97,14 @@ def test_a_run_is_followed_to_its_end_and_said_only_when_it_changes():
         f"{RUN}/taskInstances": [{"task_instances": found} for found in ([], running, running, ended)],
     })  # fmt: skip
 
-    run = dag_run.follow(api, "manual__1", said.append, timeout_seconds=60)
+    run = dag_run.follow(api, "manual__1", said.append, also=lambda: "1 s heard", timeout_seconds=60)
 
     assert run.state == "success"
-    assert run.tasks == (TaskState("plan", -1, "success"),)
+    assert run.tasks == (TaskState("plan", -1, "done"),)
     assert [line.partition("s  ")[2] for line in said] == [
-        "waiting for the scheduler",
-        "plan running",
-        "plan success",
+        "waiting for the scheduler | 1 s heard",
+        "plan running | 1 s heard",
+        "plan done | 1 s heard",
     ]
 
 
@@ -114,30 +114,30 @@ def test_a_run_that_does_not_end_is_reported_with_its_progress():
     )
 
     with pytest.raises(RunTooSlowError, match="it is at: plan running"):
-        dag_run.follow(api, "manual__1", lambda _: None, timeout_seconds=-1)
+        dag_run.follow(api, "manual__1", lambda _: None, also=str, timeout_seconds=-1)
 
 
 def test_mapped_tasks_are_counted_and_shown_in_the_order_of_the_graph():
     tasks = task_states([
         instance("publish", None),
-        instance("shards.merge", "success", 0),
-        instance("shards.submit", "success", 0),
-        instance("shards.submit", "success", 1),
-        instance("shards.wait", "deferred", 1),
-        instance("shards.wait", "success", 0),
+        instance("transcribe.merge", "success", 0),
+        instance("transcribe.submit", "success", 0),
+        instance("transcribe.submit", "success", 1),
+        instance("transcribe.wait", "deferred", 1),
+        instance("transcribe.wait", "success", 0),
         instance("plan", "success"),
     ])  # fmt: skip
 
     assert described(tasks) == (
-        "plan success | shards.submit 2 success | shards.wait 1 deferred, 1 success | shards.merge success"
+        "plan done | submit 2 done | wait 1 done, 1 waiting for the service | merge done"
     )
 
 
 def test_the_repairs_steps_stand_after_reconcile():
-    tasks = ["publish", "repair.submit", "reconcile", "other", "shards.merge", "repair.merge", "plan"]
+    tasks = ["publish", "repair.submit", "reconcile", "other", "transcribe.merge", "repair.merge", "plan"]
 
     assert sorted(tasks, key=graph_order) == [
-        "plan", "shards.merge", "reconcile", "repair.submit", "repair.merge", "publish", "other",
+        "plan", "transcribe.merge", "reconcile", "repair.submit", "repair.merge", "publish", "other",
     ]  # fmt: skip
 
 
