@@ -309,7 +309,13 @@ def show(project: Project) -> None:
     project.compose("build", "airflow-init", "speech-emulator")
     say(f"build    done after {time.monotonic() - began:.0f} s")
     began = time.monotonic()
-    project.compose("up", "-d", "--scale", f"airflow-worker={WORKERS}")
+    try:
+        project.compose("up", "-d", "--scale", f"airflow-worker={WORKERS}")
+    except WrongError:
+        for container in project.containers():
+            if state_of(container).startswith("exited") and state_of(container) != "exited 0":
+                say(f"log      {project.log(service_of(container), 40)}")
+        raise
     containers = wait_until_healthy(project)
     say(f"up       everything healthy after {time.monotonic() - began:.0f} s, at {project.address}")
     say(f"upload   {project.log('local-init', 1).strip()}")

@@ -1,7 +1,9 @@
 """docker-compose.yaml, the Dockerfile and .env.example agree with each other and with the product; no engine needed."""
 
+import ast
 import importlib.util
 import re
+import textwrap
 from dataclasses import fields
 from pathlib import Path
 
@@ -239,3 +241,23 @@ def test_the_script_fills_in_each_secret_and_keeps_the_rest():
     again = run_script().filled_in(ENV_EXAMPLE, {})[1]
     changed = {name for name in values if values[name] != again[name]} - {"AIRFLOW_PORT"}
     assert changed == {name for name, value in example().items() if not value}
+
+
+def our_imports(script):
+    """(module, name) of what *script* imports from the project; a syntax error fails here."""
+    for node in ast.walk(ast.parse(textwrap.dedent(script))):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith(("speech_backfill", "azure_speech")):
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def test_the_scripts_that_containers_run_use_what_is_there():
+    init = SERVICES["airflow-init"]["command"][-1]
+    heredocs = re.findall(r"<<'PYTHON'\n(.*?)\nPYTHON$", init, flags=re.MULTILINE | re.DOTALL)
+    scripts = [*heredocs, SERVICES["local-init"]["command"][-1], run_script().READ_TABLES]
+    assert len(scripts) == 3
+    imported = {found for script in scripts for found in our_imports(script)}
+    assert imported
+    for module, name in imported:
+        folder = ROOT / ("include" if module.startswith("speech_backfill") else "plugins")
+        source = ast.parse((folder / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        assert name in {node.name for node in source.body if hasattr(node, "name")}, (module, name)
