@@ -7,7 +7,7 @@ import pkgutil
 import sys
 from pathlib import Path
 
-_NOT_MEASUREMENTS = {"__main__", "stack"}
+_NOT_MEASUREMENTS = {"__main__"}
 
 
 def main(arguments: list[str]) -> int:

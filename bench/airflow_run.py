@@ -17,9 +17,9 @@ from collections import Counter
 from urllib.parse import quote
 
 from azure.storage.blob import BlobServiceClient
+from local.scratch import cpu_seconds, running
 from local.stack import RECORDINGS_CONTAINER
 
-from bench.stack import cpu_seconds, running
 from local import azurite, dag_run
 
 

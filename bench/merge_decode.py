@@ -4,7 +4,8 @@
     python bench/merge_decode.py --memory 1000 20000    # peak memory at two sizes
 
 The corpus is generated: result files as the service writes them, with and without word times, from a fixed seed.
-Every figure is CPU time of one process (user + system), the least of the rounds; files are read from a warm disk cache.
+Every figure is CPU time (user + system) of a process of its own, imports not counted, the least of the rounds; files are
+read from a warm disk cache.
 The alternatives get the whole corpus or the first files of it and are compared per byte of JSON.
 """
 
@@ -277,6 +278,37 @@ def default_write(tables: dict, out: Path) -> None:
         pq.write_table(table, out / f"{name}.parquet", compression="zstd", compression_level=3)
 
 
+OURS = "speech_backfill"
+SLOW = ("pandas, per file", "pandas, in bulk")
+FLOOR = ("floor: read and parse", "floor: Parquet write")
+CANDIDATES = (OURS, *SLOW, "DuckDB read_json", "pyarrow.json", *FLOOR)
+
+
+def candidate(name: str, paths: list[Path], out: Path) -> Callable[[], None]:
+    """The work of a candidate, ready to run: its imports are done and paid for."""
+    match name:
+        case "speech_backfill":
+            work, warm = ours, paths[:2]
+        case "pandas, per file":
+            work, warm = pandas_per_file, paths[:2]
+        case "pandas, in bulk":
+            work, warm = pandas_in_bulk, paths[:2]
+        case "DuckDB read_json":
+            work, warm = duckdb_read_json, paths[:2]
+        case "pyarrow.json":
+            work, warm = pyarrow_json, paths[:2]
+        case "floor: read and parse":
+            return lambda: floor(paths)
+        case _:
+            import pyarrow.parquet as pq
+
+            ours(paths, out)
+            tables = {path.stem: pq.read_table(path) for path in out.glob("*.parquet")}
+            return lambda: default_write(tables, out)
+    work(warm, out)
+    return lambda: work(paths, out)
+
+
 def cpu_seconds(work: Callable[[], None]) -> float:
     started = time.process_time()
     work()
@@ -284,51 +316,41 @@ def cpu_seconds(work: Callable[[], None]) -> float:
 
 
 def measure(files: int, slow_files: int, rounds: int, folder: Path, *, words: bool) -> dict[str, float]:
-    import pyarrow.parquet as pq
-
-    paths = corpus(folder / "corpus", files, words=words)
+    """CPU seconds per MB of every candidate, each in its own process, all of them in every round."""
+    paths = corpus(folder, files, words=words)
     sizes = [path.stat().st_size for path in paths]
-    out = folder / "out"
-    out.mkdir()
-    ours(paths, out)
-    tables = {path.stem: pq.read_table(path) for path in out.glob("*.parquet")}
-    small = paths[:slow_files]
-    candidates: dict[str, tuple[Callable[[], None], list[Path]]] = {
-        "speech_backfill": (lambda: ours(paths, out), paths),
-        "pandas, per file": (lambda: pandas_per_file(small, out), small),
-        "pandas, in bulk": (lambda: pandas_in_bulk(small, out), small),
-        "DuckDB read_json": (lambda: duckdb_read_json(paths, out), paths),
-        "pyarrow.json": (lambda: pyarrow_json(paths, out), paths),
-        "floor: read and parse": (lambda: floor(paths), paths),
-        "floor: Parquet write": (lambda: default_write(tables, out), paths),
-    }
-    # Once on a few files first: no candidate pays for its imports.
-    ours(small[:2], out)
-    pandas_per_file(small[:2], out)
-    pandas_in_bulk(small[:2], out)
-    best: dict[str, float] = {}
+    cost = dict.fromkeys(CANDIDATES, float("inf"))
     for _ in range(rounds):
-        for name, (work, _) in candidates.items():
-            best[name] = min(cpu_seconds(work), best.get(name, float("inf")))
-    total, total_small = sum(sizes), sum(sizes[: len(small)])
-    per_mb = {
-        name: best[name] / ((total_small if used is small else total) / 1e6)
-        for name, (_, used) in candidates.items()
-    }
-    mine = per_mb["speech_backfill"]
+        for name in CANDIDATES:
+            used = slow_files if name in SLOW else files
+            ran = subprocess.run(
+                [
+                    sys.executable,
+                    __file__,
+                    "--candidate",
+                    name,
+                    "--files",
+                    str(used),
+                    "--folder",
+                    str(folder),
+                ],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            cost[name] = min(cost[name], float(ran.stdout) / (sum(sizes[:used]) / 1e6))
+    mine = cost[OURS]
     print(
-        f"\n{'with' if words else 'without'} word times: {files:,} result files, {total / 1e6:,.0f} MB of JSON"
+        f"\n{'with' if words else 'without'} word times: {files:,} result files, {sum(sizes) / 1e6:,.0f} MB of JSON"
     )
-    for name in candidates:
-        print(
-            f"  {name:24} {1 / per_mb[name]:8.1f} MB per CPU-second   {per_mb[name] / mine:6.2f} times our CPU"
-        )
-    least = per_mb["floor: read and parse"] + per_mb["floor: Parquet write"]
+    for name in CANDIDATES:
+        print(f"  {name:24} {1 / cost[name]:8.1f} MB per CPU-second   {cost[name] / mine:6.2f} times our CPU")
+    least = sum(cost[name] for name in FLOOR)
     print(f"  share of the floor (read + parse + write): {least / mine:.2f}")
     return {
-        "pandas_ratio": per_mb["pandas, per file"] / mine,
-        "pandas_in_bulk_ratio": per_mb["pandas, in bulk"] / mine,
-        "best_engine_ratio": min(per_mb["DuckDB read_json"], per_mb["pyarrow.json"]) / mine,
+        "pandas_ratio": cost["pandas, per file"] / mine,
+        "pandas_in_bulk_ratio": cost["pandas, in bulk"] / mine,
+        "best_engine_ratio": min(cost["DuckDB read_json"], cost["pyarrow.json"]) / mine,
         "floor_share": least / mine,
     }
 
@@ -371,8 +393,15 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="write the ratios to this file, too")
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--candidate", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.candidate is not None:
+        with tempfile.TemporaryDirectory() as out:
+            paths = sorted(given.folder.glob("*.json"))[: given.files]
+            work = candidate(given.candidate, paths, Path(out))
+            print(min(cpu_seconds(work) for _ in range(2)))
+        return
     if given.peak_of is not None:
         peak(given.peak_of, given.folder)
         return

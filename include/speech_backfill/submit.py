@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 _THROTTLED_SECONDS = 15.0
 """How long to keep away after a 429 that names no time."""
 
+_WINDOW_SECONDS = 3600.0
+"""How long to wait for room before looking anyway, should the wake-up get lost."""
+
 
 class SupersededPlan(SpeechBackfillError):
     """This run's plan was replaced by a newer one of the same partition; it must not submit any more."""
@@ -124,8 +127,9 @@ class Submitter:
             case HeldByAnother(until=until):
                 return NotYet(until, f"chunk {placement.chunk.chunk_id} is being submitted by another worker")
             case WindowFull(unfinished=unfinished):
-                until = now + self.settings.deadline_hours * 3600
-                return NotYet(until, "every resource's window is full", unfinished)
+                # An end wakes us; the moment is for windows held by submissions whose answer is still unknown.
+                pause = _WINDOW_SECONDS if unfinished else self.settings.lease_seconds
+                return NotYet(now + pause, "every resource's window is full", unfinished)
             case OverBudget(budget_ms=budget_ms, reserved_ms=reserved_ms):
                 raise BudgetExhausted(
                     plan_id=shard.plan_id,

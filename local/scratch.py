@@ -1,4 +1,4 @@
-"""A local stack of its own for a measurement: fresh state, free ports, the synthetic recogniser, production's cutting."""
+"""A local stack with a state folder and ports of its own, for tests and measurements: it begins with nothing and leaves nothing."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from local import ports
 from local.checkout import Checkout, this_checkout
 from local.stack import Stack
 
-from local import ports
-
 
 @dataclass(frozen=True)
-class BenchCheckout(Checkout):
-    """This checkout's code over a state folder of its own, so that a measurement begins with nothing."""
+class ScratchCheckout(Checkout):
+    """This checkout's code over a state folder of its own."""
 
     state: Path = Path()
 
     @property
     def stack(self) -> Path:
-        """The measurement's own state."""
+        """The scratch stack's own state."""
         return self.state
 
 
 @contextlib.contextmanager
 def running(**settings: str) -> Iterator[Stack]:
     """The stack, ready; stopped and forgotten afterwards. *settings* are environment variables for all of it."""
-    with tempfile.TemporaryDirectory(prefix="speech-backfill-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="speech-backfill-scratch-") as folder:
         environment = {
             **os.environ,
             ports.AIRFLOW_VARIABLE: str(ports.free_port()),
@@ -41,7 +41,7 @@ def running(**settings: str) -> Iterator[Stack]:
         # The stack hands its own environment on to Airflow's processes.
         before = {name: os.environ.get(name) for name in settings}
         os.environ.update(settings)
-        stack = Stack(BenchCheckout(this_checkout().root, Path(folder)), environment, print)
+        stack = Stack(ScratchCheckout(this_checkout().root, Path(folder)), environment, print)
         try:
             stack.start()
             yield stack
