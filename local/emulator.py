@@ -17,12 +17,18 @@ RESOURCE = "local"
 REGION = "eastus"
 
 
-def configuration(checkout: Checkout, port: int, keys: Secrets, *, cores: int) -> dict[str, Any]:
+RECOGNISER_VARIABLE = "SPEECH_RECOGNISER"
+"""Who listens: `whisper`, or `synthetic` for load tests, which invents words and says so."""
+
+
+def configuration(
+    checkout: Checkout, port: int, keys: Secrets, *, cores: int, recogniser: str = "whisper"
+) -> dict[str, Any]:
     """The emulator's settings file: one resource, and one recognising thread for each core."""
     return {
         "server": {"host": "127.0.0.1", "port": port, "data": str(checkout.stack / "speech")},
         "resources": [{"name": RESOURCE, "key": keys.speech_key, "region": REGION}],
-        "recogniser": {"kind": "whisper", "workers": max(1, min(cores, 4))},
+        "recogniser": {"kind": recogniser, "workers": max(1, min(cores, 4))},
     }
 
 
@@ -31,9 +37,14 @@ def service(checkout: Checkout, port: int, keys: Secrets) -> Service:
     if not checkout.python.is_file():
         raise NotInstalledError("The virtual environment")
     settings = checkout.stack / "speech-emulator.json"
-    write_private(
-        settings, json.dumps(configuration(checkout, port, keys, cores=os.cpu_count() or 1), indent=1)
+    settled = configuration(
+        checkout,
+        port,
+        keys,
+        cores=os.cpu_count() or 1,
+        recogniser=os.environ.get(RECOGNISER_VARIABLE) or "whisper",
     )
+    write_private(settings, json.dumps(settled, indent=1))
     # The key is in the file, where other users cannot see it as they could a command line.
     command = (str(checkout.python), "-m", "speech_emulator", "--config", str(settings))
     environment = {

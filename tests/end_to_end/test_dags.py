@@ -144,8 +144,8 @@ def test_a_repair_submits_only_what_can_be_tried_again(deployment):
     deployment.upload(*(f"mend/{number}.wav" for number in range(3)), "mend/unlucky.wav")
     address = f"http://127.0.0.1:{deployment.stack.ports.speech}/admin/faults"
     rule = {
-        "kind": "file_fails",
-        "pattern": "*unlucky*",
+        "kind": "files_fail",
+        "files": "*unlucky*",
         "error_kind": "Internal",
         "error_message": "try again",
         "times": 2,
