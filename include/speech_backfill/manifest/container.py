@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import obstore
+from obstore.exceptions import NotFoundError
 
 from speech_backfill.accounts import BlobLocation
 from speech_backfill.errors import EmptyManifest
@@ -155,5 +156,5 @@ def _headed(place: BlobLocation, path: str, *, source: str) -> Any:
     with explained(source, place.account):
         try:
             return obstore.head(place.account.container(place.container), path)
-        except FileNotFoundError:
+        except (NotFoundError, FileNotFoundError):
             return None

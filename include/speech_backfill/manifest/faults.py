@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from obstore.exceptions import (
+    NotFoundError,
     PermissionDeniedError,
     PreconditionError,
     UnauthenticatedError,
@@ -56,7 +57,7 @@ def _explanation(source: str, account: StorageAccount, error: Exception) -> Mani
     text = str(error)
     found = re.search(r"status code: (\d{3})", text)
     status = found.group(1) if found else str(getattr(error, "status_code", ""))
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, (NotFoundError, FileNotFoundError)):
         if "ContainerNotFound" in text:
             return SourceNotFound(source, "the container does not exist")
         return SourceNotFound(source, "there is no such blob, or no such container")
@@ -104,7 +105,7 @@ def _refusal(error: Exception, account: StorageAccount) -> str:
             ended = time.strftime("%Y-%m-%d %H:%M", time.gmtime(ends))
             return f"the SAS of account {account.name} expired at {ended} UTC"
         case SasToken():
-            kind = "its SAS"
+            kind = "the SAS"
         case _:
             kind = "the credential"
     code = re.search(r"<Code>(\w+)</Code>", str(error))

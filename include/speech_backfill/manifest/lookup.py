@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 import obstore
-from obstore.exceptions import InvalidPathError
+from obstore.exceptions import InvalidPathError, NotFoundError
 
 from speech_backfill.accounts import BlobLocation, StorageAccounts
 from speech_backfill.errors import AudioUriError
@@ -133,7 +133,7 @@ class _Lookup:
                     if alone
                     else obstore.head(store, place.path)
                 )
-            except FileNotFoundError:
+            except (NotFoundError, FileNotFoundError):
                 meta = None
             except (InvalidPathError, ValueError):
                 meta = head_unusual(place)

@@ -81,6 +81,12 @@ class TestCsv:
         assert "3 cells, the header 2" in lines[1].problem
         assert "SECRET" not in repr(lines)
 
+    def test_rows_of_empty_cells_are_skipped_as_spreadsheets_write_them(self, manifest):
+        assert _short(manifest("m.csv", "uri,a\naz://rec/1.wav,x\n,\n,x\n")) == [
+            (2, "1.wav"),
+            (4, "InvalidUri"),
+        ]
+
     def test_an_unclosed_quote_costs_one_line(self, manifest):
         rows = "".join(f"az://rec/{n}.wav,x\n" for n in range(3000))
 

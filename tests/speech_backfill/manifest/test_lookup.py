@@ -159,6 +159,17 @@ def test_a_listing_in_which_little_is_wanted_is_given_up(account):
     assert neighbours.given_up
 
 
+def test_a_listing_is_not_read_on_for_a_name_that_lies_behind(account):
+    for number in range(5000):
+        account.upload("rec", f"{number:05}.wav", b"")
+    neighbours = Neighbours(account.container("rec"))
+    neighbours.find({"00500.wav"})
+    listed = neighbours._listed
+
+    assert neighbours.find({"00100.missing"}) == {}
+    assert neighbours._listed == listed
+
+
 def test_a_container_that_cannot_be_listed_is_asked_blob_by_blob():
     neighbours = Neighbours(
         StorageAccount("calls", "http://127.0.0.1:1/calls", AccountKey("a2V5")).container("rec")

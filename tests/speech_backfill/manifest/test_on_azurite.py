@@ -6,13 +6,14 @@ from uuid import uuid4
 import pytest
 
 from azurite import ACCOUNT, KEY
-from speech_backfill.accounts import AccountKey, SasToken, StorageAccount, StorageAccounts
+from speech_backfill.accounts import AccountKey, BlobLocation, SasToken, StorageAccount, StorageAccounts
 from speech_backfill.errors import SourceNotFound, SourceRefused
 from speech_backfill.manifest import container as listing
 from speech_backfill.manifest import lookup
 from speech_backfill.manifest.lines import ManifestLine
 from speech_backfill.manifest.lookup import look_up
 from speech_backfill.manifest.source import read_source
+from speech_backfill.manifest.unusual import list_unusual
 from speech_backfill.model import TranscriptionOptions
 
 pytestmark = pytest.mark.azurite
@@ -110,7 +111,7 @@ def test_a_missing_container_is_not_found(read, tail):
     [
         (AccountKey("d3Jvbmc="), "the credential of account devstoreaccount1 was refused"),
         (_sas(hours=-1), "the SAS of account devstoreaccount1 expired at"),
-        (_sas(hours=1, read=False, listing=False), "its SAS of account devstoreaccount1 was refused"),
+        (_sas(hours=1, read=False, listing=False), "the SAS of account devstoreaccount1 was refused"),
     ],
 )
 def test_refusals_say_why(container, read, tail, credential, said):
@@ -166,3 +167,11 @@ def test_a_listing_of_several_pages_goes_on_after_a_name_that_the_client_cannot_
     assert [line.file.url.rpartition("/p/")[2] for line in lines] == [
         name.removeprefix("p/") for name in names
     ]
+
+
+def test_the_other_client_goes_on_where_the_first_gave_up(container, azurite):
+    for name in ("p/a.wav", "p/b//c.wav", "p/d.wav", "q/e.wav"):
+        container.upload_blob(name, b"abc")
+    place = BlobLocation(StorageAccount(ACCOUNT, azurite, AccountKey(KEY)), container.container_name, "p")
+
+    assert [one["path"] for one in list_unusual(place, "p", after="p/a.wav")] == ["p/b//c.wav", "p/d.wav"]

@@ -48,6 +48,10 @@ def _meaning(uri):
     ["https://one.blob.core.windows.net/c/b.wav?/b.wav", "https://one.blob.core.windows.net/c/b.wav?/a.wav"]
 )
 @example(["az://c/a#b/c", "az://c/a#b/d"])
+@example(
+    ["https://one.blob.core.windows.net/c/b.wav#/b.wav", "https://one.blob.core.windows.net/c/b.wav#/a.wav"]
+)
+@example(["az://c/a.wav", "az://c/b.wav?x\ty"])
 @example(["https://one.blob.core.windows.net/c/a", "https://one.blob.core.windows.net/c/.."])
 @example(["abfss://c@one.dfs.core.windows.net/x#/a", "abfss://c@one.dfs.core.windows.net/x#/b"])
 def test_remembering_folders_changes_no_url(uris):
