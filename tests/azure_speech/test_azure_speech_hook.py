@@ -140,6 +140,9 @@ def test_a_broken_connection_says_what_is_wrong(service, answer, said):
 
     assert not works
     assert said in message
+    assert "speech_west" not in message, (
+        "name the endpoint: Airflow tests unsaved connections under a random id"
+    )
 
 
 def test_a_service_that_is_down_is_named(connect):

@@ -118,6 +118,19 @@ def test_it_resumes_as_airflow_resumes_it():
     assert summary["succeeded"] == 1
 
 
+@pytest.mark.parametrize(
+    ("transcriptions", "label"),
+    [
+        (["a", {"resource": "north", "transcription_id": "b"}], "2 transcriptions · west, north"),
+        (["a"], "1 transcription · west"),
+        ([], "0 transcriptions · nowhere"),
+        (None, "nothing that can be waited for"),
+    ],
+)
+def test_a_mapped_task_says_what_it_waits_for(transcriptions, label):
+    assert sensor(transcriptions, azure_speech_conn_id="west").label == label
+
+
 def test_it_can_be_mapped_over_what_submit_returns():
     with DAG("mapped", schedule=None) as dag:
         TranscriptionsSensor.partial(task_id="wait", retries=2).expand(transcriptions=[["a"], ["b"]])

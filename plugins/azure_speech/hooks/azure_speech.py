@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
@@ -56,7 +57,8 @@ class AzureSpeechHook(BaseHook):
         """List one transcription; the message says what is wrong and what to do."""
         try:
             resource = self.resource()
-            asyncio.run(_probe(resource))
+            # Airflow tests a connection that is not saved yet under a name of its own making, which tells nobody anything.
+            asyncio.run(_probe(replace(resource, name=resource.endpoint)))
         except SpeechBackfillError as error:
             return False, str(error)
         return True, f"{resource.endpoint} lets us list transcriptions (api-version {resource.api_version})."

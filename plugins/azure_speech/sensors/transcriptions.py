@@ -58,6 +58,7 @@ class TranscriptionsSensor(BaseSensorOperator):
     ) -> None:
         """Nothing is read before the task runs."""
         kwargs.setdefault("retry_policy", retry_policy())
+        kwargs.setdefault("map_index_template", "{{ task.label }}")
         super().__init__(**kwargs)
         self.transcriptions = transcriptions
         self.azure_speech_conn_id = azure_speech_conn_id
@@ -65,6 +66,16 @@ class TranscriptionsSensor(BaseSensorOperator):
         self.poll_interval_seconds = poll_interval_seconds
         self.first_look_seconds = first_look_seconds
         self.fail_on_failed = fail_on_failed
+
+    @property
+    def label(self) -> str:
+        """What a person reads beside the mapped task."""
+        try:
+            refs = self._refs()
+        except (SettingsError, TypeError):
+            return "nothing that can be waited for"
+        places = ", ".join(dict.fromkeys(one.resource for one in refs))
+        return f"{len(refs)} transcription{'' if len(refs) == 1 else 's'} · {places or 'nowhere'}"
 
     @property
     def speech_conn_ids(self) -> tuple[str, ...]:
@@ -84,7 +95,7 @@ class TranscriptionsSensor(BaseSensorOperator):
         grouped: dict[str, list[str]] = {}
         for one in refs:
             grouped.setdefault(one.resource, []).append(one.transcription_id)
-        self.log.info("Waiting for %d transcriptions, for %g hours at the most.", len(refs), deadline_hours)
+        self.log.info("Waiting for %s, for %g hours at the most.", self.label, deadline_hours)
         raise TaskDeferred(
             trigger=TranscriptionsTrigger(
                 transcriptions=grouped,
@@ -99,6 +110,13 @@ class TranscriptionsSensor(BaseSensorOperator):
         """Conclude from the event alone."""
         ended = TranscriptionsEvent.read(event)
         summary = _summary(ended)
+        self.log.info(
+            "%d succeeded, %d failed, %d gone, %d overdue",
+            summary["succeeded"],
+            summary["failed"],
+            summary["gone"],
+            len(summary["overdue"]),
+        )
         for word in (Seen.FAILED, Seen.GONE):
             for ref in ended.refs(word):
                 self.log.warning("%s %s: %s", ref.resource, ref.transcription_id, word.value)
