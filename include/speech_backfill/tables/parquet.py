@@ -55,7 +55,7 @@ _DICTIONARY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "locale",
             "recognition_status",
         ),
-        "words": ("file_id", "channel", "phrase_index", "form", "word", "duration_ms"),
+        "words": ("file_id", "channel", "phrase_index", "word_index", "form", "word", "duration_ms"),
     }
 )
 """Columns that repeat themselves within a row group; a dictionary costs the others more than it saves."""
@@ -65,7 +65,7 @@ _ENCODINGS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "outcomes": {"manifest_position": "DELTA_BINARY_PACKED"},
         "transcripts": {},
         "phrases": {"phrase_index": "DELTA_BINARY_PACKED", "offset_ms": "DELTA_BINARY_PACKED"},
-        "words": {"word_index": "DELTA_BINARY_PACKED", "offset_ms": "DELTA_BINARY_PACKED"},
+        "words": {"offset_ms": "DELTA_BINARY_PACKED"},
     }
 )
 
