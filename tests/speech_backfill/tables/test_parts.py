@@ -247,7 +247,7 @@ def test_numbers_beyond_belief_become_null_and_nothing_else_is_lost(tmp_path):
 
 
 def test_spark_duckdb_and_pandas_understand_every_encoding(tmp_path):
-    """Spark's vectorised reader takes PLAIN, dictionaries, RLE and the DELTA encodings; BYTE_STREAM_SPLIT it refuses."""
+    """Every Spark 3.3 or newer takes these; BYTE_STREAM_SPLIT only the newest."""
     _, parts = written(tmp_path, [("f", "u", call())])
     understood = {"PLAIN", "RLE", "RLE_DICTIONARY", "DELTA_BINARY_PACKED"}
     for part in parts.values():
