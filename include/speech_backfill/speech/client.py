@@ -159,20 +159,38 @@ class SpeechClient:
         be read raises: it is never taken for "none". An empty list right after a lost answer proves nothing yet: the
         list may lag, so look again after a grace time.
         """
-        found = [
-            one
-            async for one in self._listed(display_name=display_name, created_after=created_after, status=None)
-        ]
-        return sorted(found, key=lambda one: (one.created_at, one.transcription_id))
+        wanted = api.list_filter(display_name=display_name, created_after=created_after)
+        found: dict[str, Transcription] = {}
+        for _ in range(2):
+            pages_read = 0
+            async for page in self._pages(wanted):
+                pages_read += 1
+                for one in page:
+                    if one.display_name == display_name and one.created_at >= int(created_after):
+                        found[one.transcription_id] = one
+            if found or pages_read == 1:
+                break
+            # Over several pages, what is deleted meanwhile hides others: "none" is believed when it is said twice.
+        return sorted(found.values(), key=lambda one: (one.created_at, one.transcription_id))
 
-    def list(
+    async def list(
         self, *, created_after: float | None = None, status: Status | None = None
     ) -> AsyncIterator[Transcription]:
-        """Transcriptions of this resource, each once, page by page as they are asked for.
+        """Transcriptions of this resource, each once, page by page as they are asked for; the filter is checked here too.
 
         Paging is by offset: what is deleted meanwhile can hide others, so delete only after the list has ended.
         """
-        return self._listed(display_name=None, created_after=created_after, status=status)
+        seen: set[str] = set()
+        first = int(created_after) if created_after is not None else float("-inf")
+        async for page in self._pages(api.list_filter(created_after=created_after, status=status)):
+            for one in page:
+                if (
+                    one.transcription_id not in seen
+                    and one.created_at >= first
+                    and status in {None, one.status}
+                ):
+                    seen.add(one.transcription_id)
+                    yield one
 
     async def list_pages(
         self, *, created_after: float | None = None
@@ -273,24 +291,6 @@ class SpeechClient:
     @property
     def _version(self) -> dict[str, str]:
         return {"api-version": self.resource.api_version}
-
-    async def _listed(
-        self, *, display_name: str | None, created_after: float | None, status: Status | None
-    ) -> AsyncIterator[Transcription]:
-        """The filtered list, each entry once, every condition checked here too."""
-        seen: set[str] = set()
-        first = int(created_after) if created_after is not None else float("-inf")
-        wanted = api.list_filter(display_name=display_name, created_after=created_after, status=status)
-        async for page in self._pages(wanted):
-            for one in page:
-                if (
-                    one.transcription_id not in seen
-                    and one.created_at >= first
-                    and display_name in {None, one.display_name}
-                    and status in {None, one.status}
-                ):
-                    seen.add(one.transcription_id)
-                    yield one
 
     async def _pages(self, wanted: str | None) -> AsyncIterator[tuple[Transcription, ...]]:
         """Pages of transcriptions; a service that does not know our filter is asked for everything instead."""

@@ -72,7 +72,8 @@ class Poller:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _client: SpeechClient | None = None
     _looks: int = 0
-    _looked_at: float = float("-inf")
+    _began_at: float = float("-inf")
+    _ended_at: float = float("-inf")
     _failed_looks: int = 0
     _advised_seconds: float = 0.0
     problem: str | None = None
@@ -93,7 +94,8 @@ class Poller:
         The first look is made after *first_look_seconds*, even where the deadline has passed, and looks at the
         resource, whoever makes them, stand at least *poll_interval_seconds* apart. *report* is told what changed, and what went wrong.
         """
-        number, waiter = next(self._numbers), _Waiter(frozenset(wanted), self._looks)
+        # A look that is under way began without knowing our ids, so it is no news for us.
+        number, waiter = next(self._numbers), _Waiter(frozenset(wanted), self._looks + self._turn.locked())
         self._waiters[number] = waiter
         for one in waiter.wanted:
             self._sights.setdefault(one, _Sight())
@@ -139,12 +141,16 @@ class Poller:
             await client.aclose()
 
     async def _look(self, waiter: _Waiter, *, apart_seconds: float, last: bool) -> None:
-        """See to it that *waiter* has news: somebody's look since its last, or one of its own when one is due."""
-        while waiter.looked == self._looks:
+        """See to it that *waiter* has news: somebody's look since its last, or one of its own when one is due.
+
+        The *last* look is one that began after the deadline, whoever made it.
+        """
+        due_at = self.clock()
+        while True:
             async with self._turn:
-                if waiter.looked != self._looks:
+                if self._began_at >= due_at if last else self._looks > waiter.looked:
                     break
-                early = self._looked_at + apart_seconds - self.clock()
+                early = self._ended_at + apart_seconds - self.clock()
                 if early <= 0 or last:
                     await self._look_now()
                     break
@@ -153,6 +159,7 @@ class Poller:
 
     async def _look_now(self) -> None:
         """One look for everybody. What fails is noted for the waiters to report; what was seen before stays."""
+        self._began_at = self.clock()
         try:
             client = await self._connected()
             await self._see(client)
@@ -169,7 +176,7 @@ class Poller:
         else:
             self.problem = None
         self._failed_looks = self._failed_looks + 1 if self.problem else 0
-        self._looked_at = self.clock()
+        self._ended_at = self.clock()
         self._looks += 1
 
     async def _connected(self) -> SpeechClient:

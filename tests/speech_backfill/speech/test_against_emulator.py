@@ -197,7 +197,9 @@ async def test_an_expired_link_is_replaced_by_listing_again(emulator, resource, 
     with pytest.raises(ResultExpired):
         await client.fetch(entry.content_url)
     fresh = entry
-    while fresh.content_url == entry.content_url:  # a link's end is a whole second: within one it stays the same
+    while (
+        fresh.content_url == entry.content_url
+    ):  # a link's end is a whole second: within one it stays the same
         fresh = await anext(client.files(made.transcription_id))
 
     assert await client.fetch(fresh.content_url)

@@ -160,6 +160,32 @@ async def test_find_reads_every_page_with_the_key_and_checks_matches_itself(serv
     assert all(request.headers["Ocp-Apim-Subscription-Key"] == KEY for request in service.requests)
 
 
+async def test_a_deletion_between_two_pages_does_not_hide_a_transcription(service, client):
+    """Paging is by offset: a row that goes moves the next page's first row onto the page that was read already."""
+    service.ignores_filters = True
+    service.page_size = 2
+    first, _second, mine = service.add("other"), service.add("other"), service.add("mine")
+
+    def deleting(request):
+        answer = service._list(request)
+        service.forget(first)
+        return answer
+
+    service.script("list", deleting)
+
+    assert [one.transcription_id for one in await client.find("mine", created_after=0)] == [mine]
+
+
+async def test_nothing_is_found_after_looking_twice_where_there_are_many_pages(service, client):
+    service.ignores_filters = True
+    service.page_size = 2
+    for _ in range(3):
+        service.add("other")
+
+    assert await client.find("mine", created_after=0) == []
+    assert service.calls["list"] == 4
+
+
 async def test_find_asks_for_everything_where_filters_are_not_supported(service, client):
     service.refuses_filters = True
     service.add("other")

@@ -287,3 +287,33 @@ async def test_looking_never_changes_anything(world):
     await world.wait(*ids, deadline=5000)
 
     assert {request.method for request in world.service.requests} == {"GET"}
+
+
+async def test_a_look_that_began_before_a_waiter_came_is_no_news_for_it(world):
+    """It was made without knowing what the newcomer waits for; with a deadline long past it would be its last."""
+    mine, late = world.service.add(status="Succeeded"), world.service.add(status="Succeeded")
+    joined = []
+
+    def join_meanwhile():
+        joined.append(asyncio.create_task(world.wait(late, deadline=-1, first=0)))
+
+    resolve = world.resolve
+
+    async def slow():
+        join_meanwhile()
+        await world.clock.sleep(5)
+        return await resolve()
+
+    world.resolve = slow
+    await world.wait(mine)
+
+    assert await joined[0] == Ended({late: Seen.SUCCEEDED})
+
+
+async def test_many_deadlines_at_once_are_met_with_few_looks(world):
+    ids = [world.service.add(status="Running") for _ in range(50)]
+
+    ends = await asyncio.gather(*(world.wait(one, deadline=40) for one in ids))
+
+    assert all(isinstance(end, Overdue) for end in ends)
+    assert world.service.calls["list"] < 10
