@@ -3,6 +3,8 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 export PYTHONPATH := include:plugins
+# The tests find Node there where it came from PyPI.
+VENV_PATH := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test up down status tables install lint format types check docs lock clean clean-state bench
@@ -15,7 +17,7 @@ demo: install ## transcribe the shipped recordings, or AUDIO=folder, from end to
 	@$(RUN) -m local.demo $(if $(AUDIO),--audio "$(AUDIO)")
 
 test: install ## run all tests (ARGS="-k name" passes options to pytest)
-	@$(RUN) -m pytest $(ARGS)
+	@$(VENV_PATH) $(RUN) -m pytest $(ARGS)
 
 up: install ## start Azurite, the Speech emulator and Airflow, and print address and login
 	@$(RUN) -m local.stack up
@@ -46,7 +48,7 @@ types: install ## check the types of core, shell and emulator, and of these scri
 
 check: lint types ## lint, types, import contracts and all tests: what must pass before a change is done
 	@.venv/bin/lint-imports
-	@$(RUN) -m pytest $(ARGS)
+	@$(VENV_PATH) $(RUN) -m pytest $(ARGS)
 
 docs: install ## write the generated pages anew: settings, tables, DAGs
 	@$(RUN) -m local.docs
@@ -56,7 +58,7 @@ lock: install ## pin the newest fitting packages: requirements.txt and package-l
 	@npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 bench: install ## measure files per second and CPU per task instance with the synthetic recogniser
-	@$(RUN) -m bench $(ARGS)
+	@$(VENV_PATH) $(RUN) -m bench $(ARGS)
 
 clean-state: down ## stop the stack and forget its state: transcriptions, tables, Airflow's database
 	@rm -rf .stack

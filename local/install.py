@@ -112,6 +112,7 @@ def install(checkout: Checkout, *, azurite: bool = True) -> None:
             with step("Node.js from PyPI, as there is none on the PATH"):
                 install_node(checkout, environment)
                 node = wheel_node(checkout)
+                link_node(checkout, node)
         with step("Azurite from npm"):
             install_azurite(checkout, node, environment)
             write_stamp(checkout, "azurite", azurite_stamp(checkout))
@@ -362,6 +363,13 @@ def install_node(checkout: Checkout, environment: Mapping[str, str]) -> None:
         NETWORK_ADVICE + f" Or put a Node of your own on the PATH, version {OLDEST_NODE} or newer, with npm."
     )
     run("Installing Node.js", command, uv_environment(checkout, environment), checkout, advice=advice)
+
+
+def link_node(checkout: Checkout, node: Node) -> None:
+    """Let whatever has the virtual environment on its PATH find the wheel's Node: the tests start Azurite by it."""
+    link = checkout.venv / "bin" / "node"
+    link.unlink(missing_ok=True)
+    link.symlink_to(node.node)
 
 
 def wheel_node(checkout: Checkout) -> Node:

@@ -180,8 +180,11 @@ def status(checkout: Checkout) -> int:
 
 
 def say(line: str) -> None:
-    """Print at once, also into a pipe."""
-    print(line, flush=True)
+    """Print at once, also into a pipe; where its reader has gone, the work goes on unheard."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(arguments: Sequence[str]) -> int:
