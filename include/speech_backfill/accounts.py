@@ -156,7 +156,12 @@ class StorageAccounts:
         The query (a SAS, perhaps) is dropped: access comes from the account's own credential.
         Raises AudioUriError with a code that says why not: InvalidUri, UnknownAccount.
         """
-        text = uri.strip()
+        try:
+            return self._locate(uri.strip())
+        except ValueError as error:  # urlsplit's own, for brackets that hold no address and the like
+            raise AudioUriError("InvalidUri", f"{_shown(uri.strip())} is no URI") from error
+
+    def _locate(self, text: str) -> BlobLocation:
         if not text or any(ord(letter) < 32 for letter in text):
             raise AudioUriError("InvalidUri", "the line holds no URI")
         parts = urlsplit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +14,19 @@ if TYPE_CHECKING:
     from speech_backfill.settings import Settings
 
 
-def checked_conf(params: Mapping[str, Any], conf: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The form's values, defaults filled in. Raises SettingsError for a field that the form does not have.
+def checked_form(params: Mapping[str, Any], *, fields: Iterable[str]) -> dict[str, Any]:
+    """The run's *params*, if all of them are *fields* of the DAG's form. Raises SettingsError for one that is not.
 
-    Airflow takes unknown fields of a run's conf without a word, so a slip such as `pefix` would plan the wrong thing.
+    Airflow takes unknown keys of a run's conf into its params without a word, so a slip such as `pefix` would plan the
+    wrong thing.
     """
-    values = dict(params)
-    for name in conf or {}:
-        if name not in values:
+    known = set(fields)
+    for name in params:
+        if name not in known:
             raise SettingsError(
-                f"run conf {name!r}",
-                "the form has no such field",
-                f"It has {', '.join(sorted(values)) or 'none'}.",
+                f"run conf {name!r}", "the form has no such field", f"It has {', '.join(sorted(known))}."
             )
-    return values
+    return dict(params)
 
 
 def daily_request(conf: Mapping[str, Any], settings: Settings, *, day: date, run_id: str) -> PlanRequest:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from azure_speech.plan_requests import checked_conf, daily_request, manifest_request, repair_request
+from azure_speech.plan_requests import checked_form, daily_request, manifest_request, repair_request
 from speech_backfill.errors import SettingsError
 from speech_backfill.model import Shard
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
+
     from speech_backfill.pipeline import Pipeline
     from speech_backfill.plan.request import PlanRequest
 
@@ -44,7 +46,7 @@ def plan_day() -> list[dict[str, Any]]:
             "partition key", f"{key!r} is no date such as 2026-11-01", "Trigger the DAG with a date."
         ) from error
     pipeline = _pipeline()
-    conf = checked_conf(context["params"], context["dag_run"].conf)
+    conf = _form(context)
     return _plan(pipeline, daily_request(conf, pipeline.settings, day=day, run_id=context["run_id"]))
 
 
@@ -52,7 +54,7 @@ def plan_manifest() -> list[dict[str, Any]]:
     """Plan the partition that the form asks for; returns its shards."""
     context = get_current_context()
     pipeline = _pipeline()
-    conf = checked_conf(context["params"], context["dag_run"].conf)
+    conf = _form(context)
     return _plan(pipeline, manifest_request(conf, pipeline.settings, run_id=context["run_id"]))
 
 
@@ -60,7 +62,7 @@ def plan_repairs() -> list[str]:
     """Plan the repair of the partitions that the form names, or of all that can be repaired; returns the plans' ids."""
     context = get_current_context()
     pipeline = _pipeline()
-    conf = checked_conf(context["params"], context["dag_run"].conf)
+    conf = _form(context)
     named = [str(one) for one in conf.get("partitions") or ()]
     wanted = named or [one.partition for one in pipeline.ledger.partitions() if one.can_retry]
     plans = []
@@ -126,6 +128,10 @@ def publish(plan_id: str) -> dict[str, Any]:
         if not context["dag_run"].partition_key:
             event.add_partitions([report.partition])
     return counts
+
+
+def _form(context: Context) -> dict[str, Any]:
+    return checked_form(context["params"], fields=context["dag"].params)
 
 
 def _label(name: str, text: str) -> None:

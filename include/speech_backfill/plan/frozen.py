@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from speech_backfill.relations import batches
+from speech_backfill.relations import batches, one_row
 
 SUBMIT = "submit"
 CARRIED = "carried"
@@ -35,10 +35,13 @@ MANIFEST = pa.schema(
     ]
 )
 
-_DECIDE = """
+_ONE_FILE = "audio_url, CASE WHEN error_code IN ('InvalidUri', 'InvalidLine', 'InvalidOption') THEN line END"
+"""What makes two lines the same: their URL. Lines that name no file are each their own."""
+
+_DECIDE = f"""
 CREATE TABLE manifest AS
 WITH first_lines AS (
-    SELECT min(line) AS line FROM lines GROUP BY audio_url
+    SELECT min(line) AS line FROM lines GROUP BY {_ONE_FILE}
 ), kept AS (
     SELECT l.* FROM lines l SEMI JOIN first_lines USING (line)
 ), decided AS (
@@ -46,7 +49,7 @@ WITH first_lines AS (
         l.line, l.file_id, l.audio_url, l.etag, l.size_bytes, l.modified_at, l.duration_ms, l.options_id,
         CASE
             WHEN l.error_code IS NOT NULL THEN 'refused'
-            WHEN $reprocess THEN 'submit'
+            WHEN $reprocess AND (p.chunk_id IS NULL OR p.chunk_id NOT IN (SELECT chunk_id FROM own)) THEN 'submit'
             WHEN p.file_id IS NOT NULL AND NOT p.can_retry THEN 'carried'
             WHEN e.file_id IS NOT NULL THEN 'elsewhere'
             ELSE 'submit'
@@ -56,12 +59,15 @@ WITH first_lines AS (
     LEFT JOIN prior p ON p.file_id = l.file_id
     LEFT JOIN (SELECT file_id, min(transcribed_in) AS transcribed_in FROM elsewhere GROUP BY file_id) e ON e.file_id = l.file_id
 ), gone AS (
-    -- Published before and no longer in the source: paid for, so kept.
+    -- Published before and no longer in the source: paid for, so kept. A line that was refused cost nothing, and
+    -- whoever has mended it in the source does not want to see it fail for ever.
     SELECT
         9000000000000000000 AS line, p.file_id, p.audio_url, p.audio_etag AS etag, p.size_bytes,
         epoch(p.last_modified) AS modified_at, p.duration_ms, p.options_id, 'carried' AS disposition,
         p.transcribed_in, p.error_code, p.error_message, p.manifest_columns
     FROM prior p ANTI JOIN kept l ON l.audio_url = p.audio_url
+    WHERE p.outcome = 'transcribed'
+    WHERE p.chunk_id IS NOT NULL OR p.transcribed_in IS NOT NULL
 )
 SELECT row_number() OVER (ORDER BY line, audio_url) - 1 AS position, * EXCLUDE (line)
 FROM (SELECT * FROM decided UNION ALL SELECT * FROM gone)
@@ -75,7 +81,8 @@ SELECT
     CASE
         WHEN outcome = 'transcribed' THEN 'carried'
         WHEN options_id IS NULL OR options_id = '' THEN 'carried'  -- refused before it had options: can't be submitted
-        WHEN can_retry OR $reprocess THEN 'submit'
+        WHEN can_retry THEN 'submit'
+        WHEN $reprocess AND (chunk_id IS NULL OR chunk_id NOT IN (SELECT chunk_id FROM own)) THEN 'submit'
         ELSE 'carried'
     END AS disposition,
     transcribed_in, error_code, error_message, manifest_columns
@@ -84,12 +91,18 @@ FROM prior
 
 
 def decide(connection: duckdb.DuckDBPyConnection, *, reprocess: bool) -> None:
-    """Make the table `manifest` from `lines`, `prior` and `elsewhere`: one row for each URL, with a disposition."""
+    """Make the table `manifest` from `lines`, `prior`, `own` and `elsewhere`: one row for each URL, with a disposition."""
     connection.execute(_DECIDE, {"reprocess": reprocess})
 
 
+def distinct_lines(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many lines of the source are kept: the others repeat a URL that stood before."""
+    (kept,) = one_row(connection, f"SELECT count(*) FROM (SELECT 1 FROM lines GROUP BY {_ONE_FILE})")  # noqa: S608
+    return int(kept)
+
+
 def decide_only_failed(connection: duckdb.DuckDBPyConnection, *, reprocess: bool) -> None:
-    """Make the table `manifest` from `prior` alone: submit what is failed or missing, carry the rest."""
+    """Make the table `manifest` from `prior` and `own` alone: submit what is failed or missing, carry the rest."""
     connection.execute(_ONLY_FAILED, {"reprocess": reprocess})
 
 

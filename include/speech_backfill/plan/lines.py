@@ -60,7 +60,9 @@ def write_lines(lines: Iterable[ManifestLine | RefusedLine], target: Path) -> di
                         None,
                     )
                 case RefusedLine(number=number, text=text, code=code, problem=problem):
-                    refused_id = hashlib.blake2b(f"refused\n{text}".encode(), digest_size=16).hexdigest()
+                    refused_id = hashlib.blake2b(
+                        f"refused\n{number}\n{text}".encode(), digest_size=16
+                    ).hexdigest()
                     row = (number, text, refused_id, None, None, None, None, "", [], code, problem)
             for column, value in zip(columns, row, strict=True):
                 column.append(value)

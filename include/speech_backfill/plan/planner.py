@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -20,7 +20,7 @@ from speech_backfill import paths
 from speech_backfill.accounts import StorageAccounts
 from speech_backfill.chunk_files import ChunkedFile, read_chunk, write_chunk
 from speech_backfill.errors import EmptyManifest, ManifestError
-from speech_backfill.ledger.ledger import Ledger, NewPlacement, PlansChanged
+from speech_backfill.ledger.ledger import Claims, Ledger, NewPlacement, PlansChanged
 from speech_backfill.ledger.records import ChunkRecord, PlanRecord, PlanState
 from speech_backfill.manifest.lookup import look_up
 from speech_backfill.manifest.source import read_source
@@ -53,18 +53,22 @@ class Planner:
         """Plan what *request* asks. Raises ManifestError, OptionsError or SettingsError with nothing planned."""
         quoted(request.partition)  # refuses keys that can't name a directory
         while True:
-            epoch = self.ledger.epoch()
             with tempfile.TemporaryDirectory(prefix="speech-backfill-plan-") as folder:
                 try:
-                    return self._plan(request, Path(folder), epoch)
+                    return self._plan(request, Path(folder))
                 except PlansChanged:
-                    # Another plan was committed meanwhile and may have claimed some of these files: look again.
+                    # Others have planned, submitted or published some of these files meanwhile: look again.
                     continue
 
-    def _plan(self, request: PlanRequest, folder: Path, epoch: int) -> PlanSummary:
+    def _plan(self, request: PlanRequest, folder: Path) -> PlanSummary:
+        # Claims first: what is settled and published after this look is missed by it, and so refuses the commit.
+        claims = self.ledger.claims(
+            request.partition, only_run_key=request.run_key if request.reprocess else None
+        )
         before = published(self.store, request.partition)
         with relations(folder) as connection:
             load_prior(connection, self.store, before, folder)
+            self._load_own(connection, request)
             options, lines = self._decide(request, connection, folder, before)
             digest = frozen.write_manifest(connection, folder / "manifest.parquet")
             salt = request.run_key if request.reprocess else ""
@@ -72,7 +76,10 @@ class Planner:
                 "\n".join([request.partition, request.run_key, digest, str(before.version), salt]).encode(),
                 digest_size=12,
             ).hexdigest()
-            chunks, under_way = self._chunks(request, connection, options, salt)
+            bounds = _bounds(connection)
+            chunks, under_way = self._chunks(
+                request, connection, options, salt, [] if bounds is None else claims.within(*bounds)
+            )
             counted = _count(connection)
         attempts = self.ledger.next_attempts(one.chunk_id for one in chunks)
         total = len(chunks)
@@ -109,8 +116,16 @@ class Planner:
             dry_run=request.dry_run,
         )
         if not request.dry_run:
-            self._commit(request, summary, placements, folder, epoch)
+            self._commit(request, summary, placements, folder, claims=claims, bounds=bounds)
         return summary
+
+    def _load_own(self, connection: duckdb.DuckDBPyConnection, request: PlanRequest) -> None:
+        """Make the table `own`: chunks that this very reprocessing run has paid for before, and must not pay for again."""
+        paid = self.ledger.reprocessed_chunks(request.partition, request.run_key) if request.reprocess else []
+        connection.execute("CREATE TABLE own (chunk_id VARCHAR)")
+        connection.register("paid", pa.table({"chunk_id": pa.array(paid, pa.string())}))
+        connection.execute("INSERT INTO own SELECT chunk_id FROM paid")
+        connection.unregister("paid")
 
     def _decide(
         self, request: PlanRequest, connection: duckdb.DuckDBPyConnection, folder: Path, before: Published
@@ -179,9 +194,10 @@ class Planner:
         connection: duckdb.DuckDBPyConnection,
         options: dict[str, TranscriptionOptions],
         salt: str,
+        claimed: Sequence[ChunkRecord],
     ) -> tuple[list[ChunkRecord], int]:
         """Chunks that are claimed already and hold files of ours, then the rest freshly cut; and how many files were claimed."""
-        taken, under_way = self._claimed(request, connection)
+        taken, under_way = self._claimed(connection, claimed)
         chunks = list(taken)
         query = """
             SELECT m.options_id, m.file_id, m.audio_url, m.etag, m.size_bytes, m.duration_ms
@@ -199,20 +215,12 @@ class Planner:
         return chunks, under_way
 
     def _claimed(
-        self, request: PlanRequest, connection: duckdb.DuckDBPyConnection
+        self, connection: duckdb.DuckDBPyConnection, claimed: Sequence[ChunkRecord]
     ) -> tuple[list[ChunkRecord], int]:
-        """Chunks under way that hold files to submit; fills the table `claims` (file_id, chunk_id)."""
+        """Those of *claimed* that hold files to submit; fills the table `claims` (file_id, chunk_id)."""
         connection.execute("CREATE TABLE claims (file_id VARCHAR, chunk_id VARCHAR)")
-        bounds = one_row(
-            connection, "SELECT min(audio_url), max(audio_url) FROM manifest WHERE disposition = 'submit'"
-        )
-        if bounds[0] is None:
-            return [], 0
-        only = request.run_key if request.reprocess else None
         taken: list[ChunkRecord] = []
-        for chunk in self.ledger.claimed_chunks(request.partition, only_run_key=only):
-            if chunk.last_url < bounds[0] or chunk.first_url > bounds[1]:
-                continue
+        for chunk in claimed:
             files = pa.table(
                 {
                     "file_id": pa.array(
@@ -243,7 +251,9 @@ class Planner:
         summary: PlanSummary,
         placements: list[NewPlacement],
         folder: Path,
-        epoch: int,
+        *,
+        claims: Claims,
+        bounds: tuple[str, str] | None,
     ) -> None:
         self.store.upload(folder / "manifest.parquet", paths.manifest(summary.plan_id))
         self.store.put(paths.plan_summary(summary.plan_id), json.dumps(summary.to_dict(), indent=1).encode())
@@ -256,8 +266,9 @@ class Planner:
             created_at=self.ledger.clock(),
             files=summary.files,
             budget_ms=budget_ms,
+            reprocess=request.reprocess,
         )
-        self.ledger.commit_plan(record, placements, epoch=epoch)
+        self.ledger.commit_plan(record, placements, claims=claims, bounds=bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,13 +278,20 @@ class _Counted:
     unknown_durations: int
 
 
+def _bounds(connection: duckdb.DuckDBPyConnection) -> tuple[str, str] | None:
+    """The smallest and the largest URL to submit; None where there is none."""
+    first, last = one_row(
+        connection, "SELECT min(audio_url), max(audio_url) FROM manifest WHERE disposition = 'submit'"
+    )
+    return None if first is None else (first, last)
+
+
 def _count(connection: duckdb.DuckDBPyConnection) -> _Counted:
     by = dict(connection.execute("SELECT disposition, count(*) FROM manifest GROUP BY 1").fetchall())
-    (distinct,) = one_row(connection, "SELECT count(DISTINCT audio_url) FROM lines")
     (unknown,) = one_row(
         connection, "SELECT count(*) FROM manifest WHERE disposition = 'submit' AND duration_ms IS NULL"
     )
-    return _Counted(by, int(distinct), int(unknown))
+    return _Counted(by, frozen.distinct_lines(connection), int(unknown))
 
 
 def chunk_record(
