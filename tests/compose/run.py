@@ -257,8 +257,8 @@ def read_tables(project: Project) -> dict:
     return json.loads(answer.splitlines()[-1])
 
 
-def check_tables(read: dict) -> None:
-    """Every recording has ended as expected.csv says; raises WrongError."""
+def check_tables(read: dict, *, shown: int) -> None:
+    """Every recording has ended as expected.csv says, of which *shown* are printed; raises WrongError."""
     say("tables   " + ", ".join(f"{name}: {rows} rows" for name, rows in read["rows"].items()))
     wanted, said = {}, {}
     with (ROOT / "recordings" / "expected.csv").open(encoding="utf-8", newline="") as file:
@@ -285,7 +285,7 @@ def check_tables(read: dict) -> None:
     silent = [key for key, text in said.items() if text and not heard.get(key)]
     if silent:
         raise WrongError(f"Nothing was heard in {silent}")
-    for key in list(said)[:3]:
+    for key in list(said)[:shown]:
         say(f"text     {key[0]}\n           said  {said[key]}\n           heard {heard.get(key)}")
     say(f"tables   {dict(Counter(ended.values()))}, as expected")
 
@@ -318,16 +318,16 @@ def show(project: Project) -> None:
         raise
     containers = wait_until_healthy(project)
     say(f"up       everything healthy after {time.monotonic() - began:.0f} s, at {project.address}")
-    say(f"upload   {project.log('local-init', 1).strip()}")
+    say(f"upload   {project.log('local-init', 1).strip().splitlines()[-1]}")
     api = api_of(project)
     run_dag(api, containers)
-    check_tables(read_tables(project))
+    check_tables(read_tables(project), shown=3)
     first = emulator_state(project)
     if first["recogniser"] != "whisper" or not first["accepted"] or first["duplicates"]:
         raise WrongError("The emulator should have transcribed really, and nothing twice.")
     say("again    the same partition: nothing may be submitted a second time")
     run_dag(api, containers)
-    check_tables(read_tables(project))
+    check_tables(read_tables(project), shown=0)
     if emulator_state(project)["files"] != first["files"]:
         raise WrongError("The second run submitted files that the first had transcribed.")
     restarted = [service_of(one) for one in project.containers() if one["RestartCount"]]
