@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +84,13 @@ def _revision(engine: sa.Engine) -> str | None:
 def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A connection while no other process migrates the same database."""
     if engine.dialect.name == "sqlite":
-        name = blake2b(str(engine.url.database).encode(), digest_size=8).hexdigest()
-        with (Path(tempfile.gettempdir()) / f"speech-backfill-{name}.lock").open("w") as lock:
+        if engine.url.database in {None, "", ":memory:"}:
+            with engine.begin() as connection:
+                yield connection
+            return
+        # Beside the database: whoever may write the one may write the other, which a shared temporary folder denies.
+        database = Path(engine.url.database).resolve()
+        with database.with_name(f"{database.name}.migrating").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with engine.begin() as connection:
                 yield connection
@@ -95,6 +98,15 @@ def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
     with engine.begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
         yield connection
+
+
+def insert_into(engine: sa.Engine, table: sa.Table) -> Any:
+    """INSERT that can say ON CONFLICT, in the engine's dialect."""
+    if engine.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+    return insert(table)
 
 
 def _without_password(url: str) -> str:

@@ -12,21 +12,41 @@ import sqlalchemy as sa
 
 from speech_backfill.errors import UnknownPlan
 from speech_backfill.ledger import schema
-from speech_backfill.ledger.engine import open_engine
+from speech_backfill.ledger.engine import insert_into, open_engine
 from speech_backfill.ledger.records import (
     ChunkRecord,
     PartitionRecord,
     Placement,
     PlanRecord,
     PlanState,
+    TranscriptionState,
 )
 from speech_backfill.model import Clock, Shard, TranscriptionOptions
 
-_EPOCH = "plans"
+_COMMIT_LOCK = 7_305_510_230
+"""Any number that no other use of the database takes: plans are committed one at a time on PostgreSQL."""
 
 
 class PlansChanged(Exception):
-    """Another plan was committed since this one began: what it skipped or adopted must be looked at again."""
+    """Claims on a plan's files have come or gone since it looked: what it skipped, adopted or cut must be looked at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Chunks whose files a plan of *partition* must not cut again, as they stood when it looked.
+
+    Those that were submitted and are not settled yet, whoever planned them, and those that open plans of other
+    partitions still mean to submit. With *only_run_key* (a reprocessing run) only what that run itself planned.
+    """
+
+    partition: str
+    only_run_key: str | None
+    chunks: tuple[ChunkRecord, ...]
+    """Oldest first."""
+
+    def within(self, first_url: str, last_url: str) -> list[ChunkRecord]:
+        """Those that may hold a file between the two URLs, compared letter by letter (a database may sort otherwise)."""
+        return [one for one in self.chunks if one.last_url >= first_url and one.first_url <= last_url]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,32 +74,46 @@ class Ledger:
 
     # --- planning ---------------------------------------------------------------------------------
 
-    def epoch(self) -> int:
-        """A number that moves with every committed plan."""
+    def claims(self, partition: str, *, only_run_key: str | None = None) -> Claims:
+        """What a new plan of *partition* must not cut again, as of now. Look before reading what is published."""
         with self.engine.begin() as connection:
-            return _epoch(connection)
+            return _claims(connection, partition, only_run_key)
 
-    def commit_plan(self, plan: PlanRecord, new: Sequence[NewPlacement], *, epoch: int) -> PlanRecord:
+    def commit_plan(
+        self,
+        plan: PlanRecord,
+        new: Sequence[NewPlacement],
+        *,
+        claims: Claims,
+        bounds: tuple[str, str] | None,
+    ) -> PlanRecord:
         """Write *plan* and its placements at once; open plans of the same partition are superseded.
 
-        Meeting a plan of the same id again changes nothing but to open it again if it was superseded.
-        Raises PlansChanged unless the ledger is still at *epoch*.
+        Meeting a plan of the same id again changes nothing but its budget, and opens it again if it was superseded.
+        Raises PlansChanged unless *claims* still stand as they were between the smallest and the largest URL that the
+        plan submits (*bounds*; None where it submits nothing). Superseding comes first: a run of an older plan that
+        submits at this moment has either left its claim for us to see, or finds its plan superseded.
         """
         with self.engine.begin() as connection:
             if self.engine.dialect.name != "sqlite":
-                connection.execute(sa.text("LOCK TABLE epochs IN EXCLUSIVE MODE"))
-            if _epoch(connection) != epoch:
-                raise PlansChanged
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _COMMIT_LOCK})
             self._supersede(connection, plan)
             known = connection.execute(
-                sa.select(schema.plans).where(schema.plans.c.plan_id == plan.plan_id)
+                sa.select(schema.plans).where(schema.plans.c.plan_id == plan.plan_id).with_for_update()
             ).one_or_none()
+            if bounds is not None:
+                now = _claims(connection, claims.partition, claims.only_run_key)
+                if {one.chunk_id for one in now.within(*bounds)} != {
+                    one.chunk_id for one in claims.within(*bounds)
+                }:
+                    raise PlansChanged
             if known is None:
                 connection.execute(
                     schema.plans.insert().values(
                         plan_id=plan.plan_id,
                         partition=plan.partition,
                         run_key=plan.run_key,
+                        reprocess=plan.reprocess,
                         state=plan.state,
                         created_at=plan.created_at,
                         files=plan.files,
@@ -95,11 +129,6 @@ class Ledger:
                     .where(schema.plans.c.plan_id == plan.plan_id)
                     .values(state=state, budget_ms=plan.budget_ms)
                 )
-            connection.execute(
-                schema.epochs.update()
-                .where(schema.epochs.c.name == _EPOCH)
-                .values(value=schema.epochs.c.value + 1)
-            )
         return self.plan(plan.plan_id)
 
     def _supersede(self, connection: sa.Connection, plan: PlanRecord) -> None:
@@ -116,15 +145,7 @@ class Ledger:
     def _place(
         self, connection: sa.Connection, plan_id: str, round_: int, new: Sequence[NewPlacement]
     ) -> None:
-        ids = {one.chunk.chunk_id for one in new}
-        known: set[str] = set()
-        for some in _slices(sorted(ids), 500):
-            known.update(
-                connection.execute(
-                    sa.select(schema.chunks.c.chunk_id).where(schema.chunks.c.chunk_id.in_(some))
-                ).scalars()
-            )
-        fresh = [
+        chunks = [
             {
                 "chunk_id": one.chunk.chunk_id,
                 "partition": one.chunk.partition,
@@ -137,10 +158,10 @@ class Ledger:
                 "created_at": self.clock(),
             }
             for one in new
-            if one.chunk.chunk_id not in known
         ]
-        if fresh:
-            connection.execute(schema.chunks.insert(), fresh)
+        # Two workers may place the same repair at once: the second finds all of it there.
+        if chunks:
+            connection.execute(insert_into(self.engine, schema.chunks).on_conflict_do_nothing(), chunks)
         rows = [
             {
                 "plan_id": plan_id,
@@ -153,7 +174,7 @@ class Ledger:
             for one in new
         ]
         if rows:
-            connection.execute(schema.placements.insert(), rows)
+            connection.execute(insert_into(self.engine, schema.placements).on_conflict_do_nothing(), rows)
 
     def add_round(self, plan_id: str, round_: int, new: Sequence[NewPlacement]) -> None:
         """Place repair chunks in round *round_*; chunks placed there before stay as they are."""
@@ -179,13 +200,13 @@ class Ledger:
             raise UnknownPlan(plan_id)
         return _plan(row)
 
-    def is_open(self, plan_id: str) -> bool:
-        """Whether *plan_id* is a plan that may still be published."""
+    def state(self, plan_id: str) -> PlanState | None:
+        """The state of *plan_id*; None where the ledger does not know it."""
         with self.engine.begin() as connection:
             state = connection.execute(
                 sa.select(schema.plans.c.state).where(schema.plans.c.plan_id == plan_id)
             ).scalar()
-        return state == PlanState.OPEN
+        return None if state is None else PlanState(state)
 
     def latest_plan(self, partition: str) -> PlanRecord | None:
         """The newest plan of *partition*, whatever its state."""
@@ -244,29 +265,35 @@ class Ledger:
             for row in rows
         ]
 
-    def claimed_chunks(self, partition: str, *, only_run_key: str | None = None) -> list[ChunkRecord]:
-        """Chunks whose files a new plan of *partition* must not cut again, oldest first.
-
-        Those that were submitted and are not settled yet, whoever planned them, and those that open plans of other
-        partitions still mean to submit. With *only_run_key* (a reprocessing run) only what that run itself planned.
-        """
-        unsettled = sa.select(schema.transcriptions.c.chunk_id).where(
-            schema.transcriptions.c.settled_at.is_(None), schema.transcriptions.c.state != "refused"
+    def reprocessed_chunks(self, partition: str, run_key: str) -> list[str]:
+        """Chunks that the reprocessing run *run_key* has planned of *partition*: what it has paid, or means to."""
+        query = (
+            sa.select(schema.placements.c.chunk_id)
+            .join(schema.plans)
+            .where(
+                schema.plans.c.partition == partition,
+                schema.plans.c.run_key == run_key,
+                schema.plans.c.reprocess,
+            )
+            .distinct()
         )
-        planned = sa.select(schema.placements.c.chunk_id).join(schema.plans)
-        query = sa.select(schema.chunks).order_by(schema.chunks.c.created_at, schema.chunks.c.chunk_id)
-        if only_run_key is None:
-            others = planned.where(
-                schema.plans.c.state == PlanState.OPEN, schema.plans.c.partition != partition
-            )
-            query = query.where(
-                sa.or_(schema.chunks.c.chunk_id.in_(unsettled), schema.chunks.c.chunk_id.in_(others))
-            )
-        else:
-            own = planned.where(schema.plans.c.run_key == only_run_key, schema.plans.c.partition == partition)
-            query = query.where(schema.chunks.c.chunk_id.in_(unsettled), schema.chunks.c.chunk_id.in_(own))
         with self.engine.begin() as connection:
-            return [_chunk(row) for row in connection.execute(query)]
+            return sorted(connection.execute(query).scalars())
+
+    def wanted_by_others(self, plan_id: str) -> set[str]:
+        """Chunks of *plan_id* that another plan, open still, has adopted and may not have merged yet."""
+        mine = sa.select(schema.placements.c.chunk_id).where(schema.placements.c.plan_id == plan_id)
+        query = (
+            sa.select(schema.placements.c.chunk_id)
+            .join(schema.plans)
+            .where(
+                schema.plans.c.state == PlanState.OPEN,
+                schema.plans.c.plan_id != plan_id,
+                schema.placements.c.chunk_id.in_(mine),
+            )
+        )
+        with self.engine.begin() as connection:
+            return set(connection.execute(query).scalars())
 
     def options_of_chunks(self, chunk_ids: Sequence[str]) -> dict[str, TranscriptionOptions]:
         """The options of each chunk that the ledger knows."""
@@ -335,20 +362,33 @@ class Ledger:
                 .where(schema.plans.c.plan_id == published.plan_id)
                 .values(state=PlanState.PUBLISHED)
             )
+            # A publisher that was held up between its commit and this note must not hide a newer version.
+            insert = insert_into(self.engine, schema.partitions).values(**values)
             connection.execute(
-                schema.partitions.delete().where(schema.partitions.c.partition == published.partition)
+                insert.on_conflict_do_update(
+                    index_elements=["partition"],
+                    set_={name: value for name, value in values.items() if name != "partition"},
+                    where=schema.partitions.c.version <= published.version,
+                )
             )
-            connection.execute(schema.partitions.insert().values(**values))
 
 
-def _epoch(connection: sa.Connection) -> int:
-    value = connection.execute(
-        sa.select(schema.epochs.c.value).where(schema.epochs.c.name == _EPOCH)
-    ).scalar()
-    if value is None:
-        connection.execute(schema.epochs.insert().values(name=_EPOCH, value=0))
-        return 0
-    return int(value)
+def _claims(connection: sa.Connection, partition: str, only_run_key: str | None) -> Claims:
+    unsettled = sa.select(schema.transcriptions.c.chunk_id).where(
+        schema.transcriptions.c.settled_at.is_(None),
+        schema.transcriptions.c.state != TranscriptionState.REFUSED,
+    )
+    planned = sa.select(schema.placements.c.chunk_id).join(schema.plans)
+    query = sa.select(schema.chunks).order_by(schema.chunks.c.created_at, schema.chunks.c.chunk_id)
+    if only_run_key is None:
+        others = planned.where(schema.plans.c.state == PlanState.OPEN, schema.plans.c.partition != partition)
+        query = query.where(
+            sa.or_(schema.chunks.c.chunk_id.in_(unsettled), schema.chunks.c.chunk_id.in_(others))
+        )
+    else:
+        own = planned.where(schema.plans.c.run_key == only_run_key, schema.plans.c.partition == partition)
+        query = query.where(schema.chunks.c.chunk_id.in_(unsettled), schema.chunks.c.chunk_id.in_(own))
+    return Claims(partition, only_run_key, tuple(_chunk(row) for row in connection.execute(query)))
 
 
 def _plan(row: sa.Row[tuple[object, ...]]) -> PlanRecord:

@@ -45,6 +45,8 @@ class PlanRecord:
     created_at: float
     files: int
     budget_ms: int | None
+    reprocess: bool = False
+    """Whether the run asked to pay again for what was done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,13 @@ plans = sa.Table(
     sa.Column(
         "budget_ms", sa.BigInteger, nullable=True, comment="audio that may be submitted, all rounds together"
     ),
+    sa.Column(
+        "reprocess",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="the run asked to pay again for what was done",
+    ),
 )
 
 chunks = sa.Table(
@@ -139,16 +146,4 @@ resources = sa.Table(
     ),
     sa.Column("window", sa.Integer, nullable=False),
     sa.Column("region", sa.Text, nullable=False),
-)
-
-epochs = sa.Table(
-    "epochs",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column(
-        "value",
-        sa.BigInteger,
-        nullable=False,
-        comment="moves with every committed plan, so that two planners notice each other",
-    ),
 )

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from speech_backfill.ledger import schema
+from speech_backfill.ledger.engine import insert_into
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import (
     UNFINISHED,
@@ -53,7 +54,9 @@ class Submissions:
                 table.update().where(table.c.resource == resource).values(window=window, region=region)
             ).rowcount
             if not changed:
-                insert = _insert(self._engine, table).values(resource=resource, window=window, region=region)
+                insert = insert_into(self._engine, table).values(
+                    resource=resource, window=window, region=region
+                )
                 connection.execute(insert.on_conflict_do_nothing())
 
     def reserve(
@@ -145,7 +148,7 @@ class Submissions:
 
     def record_duplicate(self, record: TranscriptionRecord, transcription_id: str) -> None:
         """A second transcription of the same attempt was found at the service; it is deleted once it has ended."""
-        row = _insert(self._engine, schema.duplicates).values(
+        row = insert_into(self._engine, schema.duplicates).values(
             transcription_id=transcription_id,
             resource=record.resource,
             chunk_id=record.chunk_id,
@@ -304,15 +307,6 @@ class Submissions:
     def _locked(self, query: sa.Select[Any]) -> sa.Select[Any]:
         """Row locks where the database has them; SQLite's transaction holds the only write lock already."""
         return query if self._engine.dialect.name == "sqlite" else query.with_for_update()
-
-
-def _insert(engine: sa.Engine, table: sa.Table) -> Any:
-    """INSERT that can say ON CONFLICT DO NOTHING, in the engine's dialect."""
-    if engine.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert
-    else:
-        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
-    return insert(table)
 
 
 def _key(record: TranscriptionRecord) -> sa.ColumnElement[bool]:

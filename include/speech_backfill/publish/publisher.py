@@ -75,7 +75,7 @@ class Publisher:
         visible = published(self.store, partition)
         if visible.partition is None or visible.partition.plan_id is None:
             return
-        if self.ledger.is_open(visible.partition.plan_id):
+        if self.ledger.state(visible.partition.plan_id) in {PlanState.OPEN, PlanState.SUPERSEDED}:
             self._again(self.ledger.plan(visible.partition.plan_id), visible)
 
     def _publish(self, plan: PlanRecord, before: Published, folder: Path) -> report.RunReport:
@@ -196,5 +196,5 @@ class Publisher:
         for table in ("outcomes", *CONTENT_TABLES):
             for stored in self.store.list(table_directory(table, plan.partition)):
                 owner = Path(stored.path).name.split("-", 1)[0].removesuffix(".parquet")
-                if stored.path not in kept and not self.ledger.is_open(owner):
+                if stored.path not in kept and self.ledger.state(owner) is not PlanState.OPEN:
                     self.store.delete(stored.path)
