@@ -82,6 +82,7 @@ _OTHER_USES = {
     "storage": "Azure's name of its service",
     "lock": "of a table",
     "config": "of a file",
+    "index": "a position",
     "retry": "Airflow's; the column can_retry says it of a file",
 }
 
