@@ -59,14 +59,13 @@ WITH first_lines AS (
     LEFT JOIN prior p ON p.file_id = l.file_id
     LEFT JOIN (SELECT file_id, min(transcribed_in) AS transcribed_in FROM elsewhere GROUP BY file_id) e ON e.file_id = l.file_id
 ), gone AS (
-    -- Published before and no longer in the source: paid for, so kept. A line that was refused cost nothing, and
-    -- whoever has mended it in the source does not want to see it fail for ever.
+    -- Transcribed before and no longer in the source: paid for, so kept. A line that failed cost nothing, and whoever
+    -- has mended it in the source does not want to see it fail for ever.
     SELECT
         9000000000000000000 AS line, p.file_id, p.audio_url, p.audio_etag AS etag, p.size_bytes,
         epoch(p.last_modified) AS modified_at, p.duration_ms, p.options_id, 'carried' AS disposition,
         p.transcribed_in, p.error_code, p.error_message, p.manifest_columns
     FROM prior p ANTI JOIN kept l ON l.audio_url = p.audio_url
-    WHERE p.chunk_id IS NOT NULL OR p.transcribed_in IS NOT NULL
 )
 SELECT row_number() OVER (ORDER BY line, audio_url) - 1 AS position, * EXCLUDE (line)
 FROM (SELECT * FROM decided UNION ALL SELECT * FROM gone)
