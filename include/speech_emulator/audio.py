@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import httpx
 
-from speech_emulator.config import Guesses, Settings
+from speech_emulator.config import Settings
 from speech_emulator.recognisers.model import FileFailedError, Request
 
 if TYPE_CHECKING:
@@ -86,12 +86,16 @@ class AudioFetcher:
         return size
 
 
-def check_channels(facts: AudioFacts, request: Request, guesses: Guesses) -> tuple[int, ...]:
+def check_channels(facts: AudioFacts, request: Request, settings: Settings) -> tuple[int, ...]:
     """The channels to recognise, or the refusal of what the service cannot do with them."""
+    guesses = settings.guesses
     wanted = tuple(channel for channel in request.channels if channel < facts.channels)
     if request.diarization and len(wanted) > 1:
         kind = guesses.stereo_diarization_kind
         raise FileFailedError(kind, "Stereo audio is not supported when using diarization.")
+    if request.diarization and facts.duration_ms > settings.limits.diarization_minutes * 60_000:
+        message = "The audio length exceeds the limit for diarization. Please shorten the audio."
+        raise FileFailedError("LimitExceeded", message)
     if not wanted:
         raise FileFailedError(guesses.missing_channel_kind, "The audio has none of the requested channels.")
     return wanted

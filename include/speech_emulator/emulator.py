@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import secrets
+import sqlite3
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ from speech_emulator.audio import AudioFetcher
 from speech_emulator.auth import Doorkeeper
 from speech_emulator.clock import Clock, ScaledClock
 from speech_emulator.config import ResourceSettings, Settings
-from speech_emulator.errors import encode
+from speech_emulator.errors import CannotStartError, encode
 from speech_emulator.fault_rules import FaultBoard
 from speech_emulator.notifier import Notifier
 from speech_emulator.processing import Processor
@@ -28,6 +29,8 @@ from speech_emulator.sas import SasSigner
 from speech_emulator.store import Store, Transcription
 from speech_emulator.throttle import Throttle
 from speech_emulator.validation import Submission
+
+_CONFIGURED = "configured-"
 
 
 class Emulator:
@@ -44,7 +47,7 @@ class Emulator:
         self.settings = settings
         self.clock = clock or ScaledClock(settings.clock.time_scale)
         self.client = client or httpx.AsyncClient(limits=httpx.Limits(max_connections=64), trust_env=False)
-        self.store = Store(Path(settings.server.data) if settings.server.data else None)
+        self.store = _store(settings.server.data)
         key = self.store.remembered("signing-key") or secrets.token_bytes(32)
         self.store.remember("signing-key", key)
         self.signer = SasSigner(key)
@@ -151,11 +154,18 @@ class Emulator:
 
     def _fault_board(self) -> FaultBoard:
         board = FaultBoard(lambda rules: self.store.remember("faults", encode(rules)))
-        kept = self.store.remembered("faults")
-        known: list[dict[str, Any]] = msgspec.json.decode(kept) if kept else []
-        # A restarted emulator goes on counting where it was; otherwise the configured rules start.
-        for rule in known or self.settings.faults:
-            board.add(rule)
+        kept = self.store.remembered("faults") or b"[]"
+        known = {rule["id"]: rule for rule in msgspec.json.decode(kept, type=list[dict[str, Any]])}
+        # Configured rules are those of the settings read just now, with the counters they had before a restart.
+        for number, rule in enumerate(self.settings.faults, 1):
+            name = rule.get("id") or f"{_CONFIGURED}{number}"
+            before = known.pop(name, {})
+            board.add(
+                {**rule, "id": name, **{key: before[key] for key in ("seen", "fired") if key in before}}
+            )
+        for name, rule in known.items():
+            if not name.startswith(_CONFIGURED):
+                board.add(rule)
         return board
 
     def _announce_start(self, row: Transcription) -> None:
@@ -163,6 +173,19 @@ class Emulator:
 
     def _announce_end(self, row: Transcription) -> None:
         self.notifier.event(row, "transcriptionCompletion")
+
+
+def _store(folder: str | None) -> Store:
+    if folder is None:
+        return Store(None)
+    try:
+        return Store(Path(folder))
+    except (OSError, sqlite3.Error) as error:
+        message = (
+            f"The data folder {folder} cannot be used ({error}). "
+            "Stop the emulator that uses it, or choose another: --data FOLDER"
+        )
+        raise CannotStartError(message) from error
 
 
 def _recogniser(settings: Settings, client: httpx.AsyncClient) -> Recogniser:

@@ -10,6 +10,7 @@ import msgspec
 
 from speech_emulator.clock import Clock, stamp
 from speech_emulator.config import Settings
+from speech_emulator.containers import blob_url
 from speech_emulator.errors import encode
 from speech_emulator.recognisers.model import Recognised, Recogniser, Request
 from speech_emulator.result_files import Shape, report, result, source_of
@@ -61,14 +62,21 @@ class Results:
         return str(uuid.uuid5(uuid.UUID(row.id), str(entry.position)))
 
     def shown(
-        self, row: Transcription, entry: Entry, base_url: str, version: str, sas_minutes: int
+        self,
+        row: Transcription,
+        entry: Entry,
+        *,
+        base_url: str,
+        root_url: str,
+        version: str,
+        sas_minutes: int,
     ) -> dict[str, Any]:
         """A File as the service shows it, with a link that was minted just now."""
         return {
             "self": f"{base_url}/transcriptions/{row.id}/files/{self.file_id(row, entry)}?api-version={version}",
             "name": entry.name,
             "kind": entry.kind,
-            "links": {"contentUrl": self._link(row, entry, base_url, sas_minutes)},
+            "links": {"contentUrl": self._link(row, entry, root_url, sas_minutes)},
             "properties": {"size": self._size(row, entry)},
             "createdDateTime": stamp(row.ended_at or row.last_action_at),
         }
@@ -82,12 +90,14 @@ class Results:
         file = self._store.file(row.id, position)
         if file is None or file.outcome != "succeeded":
             return None
-        if self._recogniser.keeps_results or (stored := self._store.result(row.id, position)):
-            stored = self._store.result(row.id, position)
-            recognised = None if stored is None else msgspec.json.decode(stored, type=Recognised)
+        stored = self._store.result(row.id, position)
+        if stored is not None:
+            recognised = msgspec.json.decode(stored, type=Recognised)
+        elif self._recogniser.keeps_results:
+            return None
         else:
             recognised = self._recogniser.again(file.url, request_of(row))
-        return None if recognised is None else self.render(row, file, recognised)
+        return self.render(row, file, recognised)
 
     def render(self, row: Transcription, file: AudioFile, recognised: Recognised) -> bytes:
         """The result file of what was recognised."""
@@ -108,18 +118,15 @@ class Results:
             return entry.file.size
         return len(self.content(row, entry.position) or b"")
 
-    def _link(self, row: Transcription, entry: Entry, base_url: str, sas_minutes: int) -> str:
+    def _link(self, row: Transcription, entry: Entry, root_url: str, sas_minutes: int) -> str:
         if entry.file is not None and entry.file.destination is not None:
             return entry.file.destination
         if entry.file is None and row.destination_url is not None:
-            from speech_emulator.containers import blob_url
-
             return blob_url(row.destination_url, self.destination_name(row, entry.name), with_query=False)
-        root = base_url.removesuffix("/speechtotext").removesuffix(f"/{row.resource}")
         place = "report" if entry.position == REPORT else str(entry.position)
         path = f"/blob/{row.resource}/{row.id}/{place}.json"
         expires = self._clock.now() + self._clock.span(sas_minutes * 60)
-        return f"{root}{path}?{self._signer.mint(path, expires)}"
+        return f"{root_url}{path}?{self._signer.mint(path, expires)}"
 
     def destination_name(self, row: Transcription, name: str) -> str:
         """The name of a result inside the destination container."""

@@ -110,9 +110,12 @@ class Store:
             self._db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         else:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                folder / "emulator.sqlite", check_same_thread=False, isolation_level=None
-            )
+            path = folder / "emulator.sqlite"
+            # The tables hold submitted URLs with their SAS; SQLite gives its side files the same permissions.
+            path.touch(mode=0o600)
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            # Two emulators on one folder would process everything twice.
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_TABLES)

@@ -106,7 +106,7 @@ async def service_with() -> Any:
             clock = ManualClock()
             raw = {"recogniser": {"kind": "synthetic"}, **(raw or {})}
             # An outside that a test did not ask for is a mistake of the emulator.
-            handler = outside or (lambda request: httpx.Response(599))
+            handler = outside or (lambda _: httpx.Response(599))
             reach = httpx.AsyncClient(transport=httpx.MockTransport(handler))
             emulator = Emulator(from_mapping(raw), clock=clock, client=reach, recogniser=recogniser)
             app = create_app(emulator)

@@ -105,17 +105,16 @@ def test_stretches_are_bounded_seamless_and_cut_where_it_is_quiet():
 
 
 def test_channels_are_checked_as_the_service_does():
-    guesses = SETTINGS.guesses
     ask = lambda channels, diarization=False: Request(channels, diarization, "en-US")  # noqa: E731
-    assert check_channels(AudioFacts(1, 1), ask((0, 1)), guesses) == (0,)
-    assert check_channels(AudioFacts(2, 1), ask((1,)), guesses) == (1,)
-    assert check_channels(AudioFacts(2, 1), ask((0,), True), guesses) == (0,)
+    assert check_channels(AudioFacts(1, 1), ask((0, 1)), SETTINGS) == (0,)
+    assert check_channels(AudioFacts(2, 1), ask((1,)), SETTINGS) == (1,)
+    assert check_channels(AudioFacts(2, 1), ask((0,), True), SETTINGS) == (0,)
     for facts, asked, text in (
         (AudioFacts(2, 1), ask((0, 1), True), "Stereo"),
         (AudioFacts(1, 1), ask((1,)), "none of the requested"),
     ):
         with pytest.raises(FileFailedError, match=text) as failed:
-            check_channels(facts, asked, guesses)
+            check_channels(facts, asked, SETTINGS)
         assert failed.value.kind == "InvalidData"
 
 
@@ -130,9 +129,9 @@ def test_silence_is_told_from_speech_like_loudness():
 
 async def fetch(answer, **limits):
     settings = from_mapping({"limits": limits})
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-        async with AudioFetcher(settings, client).fetched("https://a.test/x?sig=s") as audio:
-            return audio.file.read()
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    async with client, AudioFetcher(settings, client).fetched("https://a.test/x?sig=s") as audio:
+        return audio.file.read()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,7 @@ async def fetch(answer, **limits):
     ],
 )
 async def test_a_file_that_cannot_be_had_fails_for_its_reason(answer, kind, message):
-    def respond(request):
+    def respond(_):
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -159,7 +158,7 @@ async def test_a_file_that_cannot_be_had_fails_for_its_reason(answer, kind, mess
 
 
 async def test_a_file_is_fetched_whole():
-    assert await fetch(lambda request: httpx.Response(200, content=b"x" * 100_000)) == b"x" * 100_000
+    assert await fetch(lambda _: httpx.Response(200, content=b"x" * 100_000)) == b"x" * 100_000
 
 
 async def test_the_synthetic_recogniser_can_be_told_to_look_at_the_audio(service_with):
@@ -179,3 +178,11 @@ async def test_the_synthetic_recogniser_can_be_told_to_look_at_the_audio(service
     assert results["contenturl_0.json"]["duration"] == "PT20S"
     assert {phrase["channel"] for phrase in results["contenturl_0.json"]["recognizedPhrases"]} == {0, 1}
     assert results["report.json"]["details"][1]["errorMessage"] == "Authentication failed for recordings URI."
+
+
+def test_diarization_has_a_limit_of_its_own():
+    ask = Request((0,), diarization=True, locale="en-US")
+    assert check_channels(AudioFacts(1, 240 * 60_000), ask, SETTINGS) == (0,)
+    with pytest.raises(FileFailedError) as failed:
+        check_channels(AudioFacts(1, 240 * 60_000 + 1), ask, SETTINGS)
+    assert failed.value.kind == "LimitExceeded"

@@ -71,7 +71,7 @@ async def test_results_go_to_the_destination_container_and_stay_there(service_wi
 
 
 async def test_a_destination_that_refuses_fails_the_files(service_with):
-    service = await service_with(outside=lambda request: httpx.Response(403))
+    service = await service_with(outside=lambda _: httpx.Response(403))
     made = await service.submit(properties={"destinationContainerUrl": CONTAINER})
     await service.advance(1)
     shown = await service.shown(made)
@@ -93,7 +93,7 @@ async def test_a_destination_that_refuses_fails_the_files(service_with):
     ],
 )
 async def test_a_container_that_cannot_be_used_fails_its_transcription(service_with, answer, limits, code):
-    service = await service_with({"limits": limits}, outside=lambda request: answer)
+    service = await service_with({"limits": limits}, outside=lambda _: answer)
     made = await service.submit(contentUrls=None, contentContainerUrl=CONTAINER)
     await service.advance(1)
     shown = await service.shown(made)

@@ -32,7 +32,7 @@ async def test_a_region_works_on_one_transcription_at_a_time_whichever_resource_
     assert await statuses(service, made) == ["Succeeded", "Succeeded", "Succeeded"]
 
 
-async def test_waiting_can_show_as_not_started(service_with, submission):
+async def test_waiting_can_show_as_not_started(service_with):
     service = await service_with(
         {"queue": {"overhead_seconds": 10}, "guesses": {"running_while_queued": False}}
     )

@@ -143,7 +143,7 @@ def test_words_have_plausible_times_and_confidences(heard):
             assert 0 < best["confidence"] <= 1
 
 
-def test_two_channels_refuse_diarization(speech, files, heard):
+def test_two_channels_refuse_diarization(speech, files):
     texts, _ = expected()
     path = next(path for path, channels in texts.items() if len(channels) == 2)
     results = transcribe(speech, [f"{files}/{quote(path)}"], diarization={"enabled": True, "maxSpeakers": 2})

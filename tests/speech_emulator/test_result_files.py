@@ -17,6 +17,7 @@ WORDS = (
     Word("Bob.", 900, 1300, 1),
 )
 HEARD = Recognised(4120, (0, 1), (Phrase(1, 0, 1300, 0.8, "That's damn good, Bob.", WORDS),))
+GUESSES = Guesses()
 PROPERTIES = {
     "wordLevelTimestampsEnabled": False,
     "displayFormWordLevelTimestampsEnabled": False,
@@ -25,7 +26,7 @@ PROPERTIES = {
 }
 
 
-def shown(guesses=Guesses(), heard=HEARD, **properties):
+def shown(guesses=GUESSES, heard=HEARD, **properties):
     return result(
         heard, "https://a.test/x.wav", 0.0, Shape.of({**PROPERTIES, **properties}, "en-US"), guesses
     )

@@ -2,12 +2,14 @@
 
 import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import speech_emulator.config
 from speech_emulator.auth import Doorkeeper
 from speech_emulator.clock import ManualClock, ScaledClock, stamp
 from speech_emulator.config import ResourceSettings, Settings, ThrottleSettings, from_mapping, load
@@ -146,3 +148,11 @@ def test_no_key_or_token_is_shown_by_repr():
         }
     )
     assert "s3cret" not in repr(settings)
+
+
+def test_every_setting_and_guess_is_in_the_readme():
+    readme = Path(speech_emulator.config.__file__).with_name("README.md").read_text(encoding="utf-8")
+    for section in Settings.__struct_fields__:
+        fields = getattr(type(getattr(Settings(), section)), "__struct_fields__", ())
+        for name in (section, *fields):
+            assert f"`{name}`" in readme or f"`[[{name}]]`" in readme, f"{section}.{name}"

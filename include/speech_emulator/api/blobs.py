@@ -1,5 +1,6 @@
 """The emulator's own blob host: result files and reports behind a SAS, and nothing for a key or a token."""
 
+import asyncio
 from urllib.parse import unquote, urlsplit
 
 from starlette.requests import Request
@@ -39,7 +40,7 @@ async def download(request: Request) -> Response:
     content = None if row is None or position is None else emulator.results.content(row, position)
     if row is None or position is None or content is None:
         return _refusal(404, "BlobNotFound", "The specified blob does not exist.")
-    return _answer(request, emulator, row, position, content)
+    return await _answer(request, emulator, row, position, content)
 
 
 def _check_access(request: Request, emulator: Emulator) -> Response | None:
@@ -57,7 +58,7 @@ def _check_access(request: Request, emulator: Emulator) -> Response | None:
     return None
 
 
-def _answer(
+async def _answer(
     request: Request, emulator: Emulator, row: Transcription, position: int, content: bytes
 ) -> Response:
     file = None if position == REPORT else emulator.store.file(row.id, position)
@@ -69,7 +70,7 @@ def _answer(
     )
     match fault:
         case None:
-            return _request_fault(emulator, row, subjects) or plain
+            return await _request_fault(emulator, row, subjects) or plain
         case faults.ResultNotFound():
             emulator.downloads[request.url.path] += 1
             if emulator.downloads[request.url.path] > fault.first:
@@ -96,7 +97,7 @@ def _corrupt(content: bytes, fault: faults.ResultCorrupt) -> bytes:
             return b'{"unexpected":[1,2,3]}'
 
 
-def _request_fault(emulator: Emulator, row: Transcription, subjects: list[str]) -> Response | None:
+async def _request_fault(emulator: Emulator, row: Transcription, subjects: list[str]) -> Response | None:
     fault: faults.RequestFault | None = emulator.faults.first(
         faults.RequestFault, "download", row.resource, subjects
     )
@@ -113,5 +114,8 @@ def _request_fault(emulator: Emulator, row: Transcription, subjects: list[str]) 
             return DroppedConnection()
         case faults.Hang():
             return HungConnection(fault.seconds)
-        case faults.Slow() | faults.TokenExpired() | None:
+        case faults.Slow():
+            await asyncio.sleep(fault.seconds)
+            return None
+        case faults.TokenExpired() | None:
             return None

@@ -30,7 +30,10 @@ class Call:
     request: Request
     operation: str
     version: str
+    root_url: str
+    """Scheme and authority of links."""
     base_url: str
+    """Where the resource's operations lie."""
     body: bytes
 
     @property
@@ -73,7 +76,7 @@ def operation(path: str, method: str, name: str, handler: Handler) -> Route:
     return Route(f"/speechtotext{path}", endpoint, methods=[method])
 
 
-def root_url(request: Request, emulator: Emulator) -> str:
+def _root_url(request: Request, emulator: Emulator) -> str:
     """Scheme and authority of links: as configured, or as the caller addressed the emulator."""
     configured = emulator.settings.server.public_url
     return configured.rstrip("/") if configured else f"{request.url.scheme}://{request.url.netloc}"
@@ -149,13 +152,15 @@ async def _answer(request: Request, emulator: Emulator, name: str, handler: Hand
     try:
         emulator.doorkeeper.check(resource, request.headers)
         _throttle(emulator, resource.name)
+        root = _root_url(request, emulator)
         call = Call(
             emulator=emulator,
             resource=resource,
             request=request,
             operation=name,
             version=api_version(request.query_params),
-            base_url=f"{root_url(request, emulator)}{request.scope[PREFIX]}/speechtotext",
+            root_url=root,
+            base_url=f"{root}{request.scope[PREFIX]}/speechtotext",
             body=body,
         )
         return await handler(call)

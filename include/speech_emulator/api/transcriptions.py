@@ -180,7 +180,7 @@ async def list_files(call: Call) -> Response:
             ]
     chosen, following = page(entries, call.query, call.emulator.settings)
     chosen = _skip(call, chosen)
-    values = [results.shown(row, entry, call.base_url, call.version, minutes) for entry in chosen]
+    values = [_file(call, row, entry, minutes) for entry in chosen]
     url = f"{call.base_url}/transcriptions/{row.id}/files"
     body = envelope(values, following, url, call.query, call.emulator.settings)
     return shown(body, headers=call.retry_after(unfinished=not row.finished))
@@ -194,7 +194,18 @@ async def get_file(call: Call) -> Response:
     found: Entry | None = next((e for e in results.entries(row) if results.file_id(row, e) == wanted), None)
     if found is None:
         raise not_found("file")
-    return shown(results.shown(row, found, call.base_url, call.version, minutes))
+    return shown(_file(call, row, found, minutes))
+
+
+def _file(call: Call, row: Transcription, entry: Entry, sas_minutes: int) -> dict[str, Any]:
+    return call.emulator.results.shown(
+        row,
+        entry,
+        base_url=call.base_url,
+        root_url=call.root_url,
+        version=call.version,
+        sas_minutes=sas_minutes,
+    )
 
 
 def _sas_minutes(call: Call, row: Transcription) -> int:

@@ -31,7 +31,7 @@ class SyntheticRecogniser:
 
     def __init__(self, settings: Settings, fetcher: AudioFetcher | None) -> None:
         self._settings = settings.recogniser
-        self._guesses = settings.guesses
+        self._all = settings
         self._fetcher = fetcher if settings.recogniser.synthetic_fetch_audio else None
         self.workers = max(settings.recogniser.workers, 8) if self._fetcher else 1
         self.keeps_results = self._fetcher is not None
@@ -42,7 +42,7 @@ class SyntheticRecogniser:
             return self.again(url, request)
         async with self._fetcher.fetched(url) as audio:
             facts = await self._fetcher.facts(audio)
-        channels = check_channels(facts, request, self._guesses)
+        channels = check_channels(facts, request, self._all)
         return invent(url, channels, facts.duration_ms)
 
     def again(self, url: str, request: Request) -> Recognised:

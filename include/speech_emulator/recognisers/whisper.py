@@ -92,9 +92,7 @@ class WhisperRecogniser:
         m4a = self._settings.guesses.accept_m4a
         # Decoding twice costs little and tells channels and damage before the expensive part.
         facts = measure(audio.file, accept_m4a=m4a)
-        channels = check_channels(facts, request, self._settings.guesses)
-        if request.diarization:
-            self._check_length(facts.duration_ms)
+        channels = check_channels(facts, request, self._settings)
         phrases: list[Phrase] = []
         for start, stretch in stretches(
             audio.file, seconds=self._settings.recogniser.window_seconds, accept_m4a=m4a
@@ -103,13 +101,6 @@ class WhisperRecogniser:
                 phrases.extend(self._phrases(stretch[channel], channel, start * 1000 // RATE))
         phrases.sort(key=lambda phrase: (phrase.start_ms, phrase.channel))
         return Recognised(facts.duration_ms, channels, tuple(phrases))
-
-    def _check_length(self, duration_ms: int) -> None:
-        from speech_emulator.recognisers.model import FileFailedError
-
-        if duration_ms > self._settings.limits.diarization_minutes * 60_000:
-            message = "The audio length exceeds the limit for diarization. Please shorten the audio."
-            raise FileFailedError("LimitExceeded", message)
 
     def _phrases(self, audio: "NDArray[np.float32]", channel: int, offset_ms: int) -> Iterator[Phrase]:
         if is_silent(audio, self._settings.recogniser.silence_dbfs):
