@@ -1,4 +1,4 @@
-"""One look at a resource, written into the ledger: which of the transcriptions under way have ended. Only looks."""
+"""One look at a resource, written into the ledger: which of the transcriptions under way have ended, or are overdue. Only looks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,26 @@ async def record_ends(ledger: Ledger, services: Services, resource: str) -> int:
     }
     if not under_way:
         return 0
+    unlisted = set(under_way)
     # The list is filtered by the service's clock, ours may differ: an hour of slack costs a page at the most.
     oldest = min(one.intent_at for one in under_way.values()) - 3600
     async for seen in services.client(resource).list(created_after=oldest):
         if seen.transcription_id in under_way and seen.status.ended:
             _record(submissions, resource, seen)
             del under_way[seen.transcription_id]
+        unlisted.discard(seen.transcription_id)
+    for transcription_id in unlisted & under_way.keys():
+        # Deleted by somebody, or purged: only asking for it by its id is proof, for a list may lag.
+        if await look(ledger, services, under_way[transcription_id]) is None:
+            del under_way[transcription_id]
     return len(under_way)
+
+
+def past_deadline(record: TranscriptionRecord, *, now: float, deadline_hours: float) -> str | None:
+    """Why a transcription that has not ended is to be given up; None while it is within its deadline."""
+    if record.submitted_at is None or now < record.submitted_at + deadline_hours * 3600:
+        return None
+    return f"past its deadline of {deadline_hours:g} hours; it was given up and left alone at the service"
 
 
 async def look(ledger: Ledger, services: Services, record: TranscriptionRecord) -> Transcription | None:

@@ -33,11 +33,18 @@ from speech_backfill.ledger.records import (
 )
 from speech_backfill.ledger.submissions import LeaseLost, Submissions
 from speech_backfill.model import Shard, TranscriptionRef
-from speech_backfill.observe import record_ends
+from speech_backfill.observe import past_deadline, record_ends
 from speech_backfill.services import Services
 from speech_backfill.settings import Settings
 from speech_backfill.speech.api import Transcription
-from speech_backfill.speech.errors import AnswerLost, NotSent, RequestRefused, Throttled, Unauthorized
+from speech_backfill.speech.errors import (
+    AnswerLost,
+    NotFound,
+    NotSent,
+    RequestRefused,
+    Throttled,
+    Unauthorized,
+)
 from speech_backfill.store import Store
 
 log = logging.getLogger(__name__)
@@ -119,7 +126,7 @@ class Submitter:
         if isinstance(reservation, WindowFull):
             # Others' transcriptions may have ended without anybody having noted it yet: look once, then ask again.
             for resource in self.services.names:
-                await record_ends(self.ledger, self.services, resource)
+                await self._make_room(submissions, resource, owner)
             reservation = self._reserve(submissions, placement, owner)
         match reservation:
             case Known(record=record):
@@ -147,6 +154,46 @@ class Submitter:
             case _:
                 assert_never(reservation)
 
+    async def _make_room(self, submissions: Submissions, resource: str, owner: str) -> None:
+        """Note what has ended, give up what is overdue, and resolve intents that nobody will come back for.
+
+        A transcription of a shard that is not wholly submitted is merged by nobody yet: without this, one that never
+        ends would keep the window shut for ever.
+        """
+        await record_ends(self.ledger, self.services, resource)
+        now = self.ledger.clock()
+        for record in submissions.unfinished(resource):
+            problem = past_deadline(record, now=now, deadline_hours=self.settings.deadline_hours)
+            if problem:
+                log.warning("%s %s", record.token, problem)
+                submissions.give_up(record, problem)
+        for orphan in submissions.orphans(resource):
+            try:
+                await self._resolve(submissions, orphan, owner)
+            except LeaseLost:
+                continue
+
+    async def _resolve(self, submissions: Submissions, orphan: TranscriptionRecord, owner: str) -> None:
+        """An intent of a plan that was replaced: adopt what the service has of it, or free its place."""
+        record = submissions.take_over(orphan, owner=owner, lease_seconds=self.settings.lease_seconds)
+        found = await self._found(record)
+        if found:
+            adopted = submissions.record_submitted(record, found[0].transcription_id, adopted=True)
+            for other in found[1:]:
+                submissions.record_duplicate(adopted, other.transcription_id)
+        elif record.last_post_at is None or self.ledger.clock() >= self._settled_at(record.last_post_at):
+            submissions.record_refused(record, "its plan was replaced before the service had it")
+
+    async def _found(self, record: TranscriptionRecord) -> list[Transcription]:
+        """What the service has under the record's token. A look-up that fails raises."""
+        return await self.services.client(record.resource).find(
+            record.token, created_after=record.intent_at - self.settings.lookup_skew_seconds
+        )
+
+    def _settled_at(self, posted_at: float) -> float:
+        """When a submission that the list does not show counts as never accepted."""
+        return posted_at + self.settings.submit_timeout_seconds + self.settings.lookup_grace_seconds
+
     def _reserve(self, submissions: Submissions, placement: Placement, owner: str) -> Reservation:
         return submissions.reserve(
             placement, owner=owner, lease_seconds=self.settings.lease_seconds, resources=self.services.names
@@ -159,17 +206,12 @@ class Submitter:
 
         A look-up that fails raises: then nothing is submitted and the next run looks again.
         """
-        client = self.services.client(record.resource)
-        found = await client.find(
-            record.token, created_after=record.intent_at - self.settings.lookup_skew_seconds
-        )
+        found = await self._found(record)
         if found:
             return self._adopt(submissions, placement, record, found)
         if record.last_post_at is None:
             return await self._post(submissions, placement, record)
-        settled_at = (
-            record.last_post_at + self.settings.submit_timeout_seconds + self.settings.lookup_grace_seconds
-        )
+        settled_at = self._settled_at(record.last_post_at)
         if self.ledger.clock() < settled_at:
             return NotYet(
                 settled_at,
@@ -229,9 +271,12 @@ class Submitter:
                 time_to_live_hours=self.settings.time_to_live_hours,
                 timeout_seconds=self.settings.submit_timeout_seconds,
             )
-        except (Throttled, NotSent, RequestRefused, Unauthorized) as error:
+        except (Throttled, NotSent, RequestRefused, Unauthorized, NotFound) as error:
             # Certain: nothing was made. The place in the window and the budget are free again.
-            submissions.record_refused(record, str(error))
+            try:
+                submissions.record_refused(record, str(error))
+            except LeaseLost:
+                return self._lease_lost(record)
             if isinstance(error, Throttled):
                 pause = error.retry_after_seconds or _THROTTLED_SECONDS
                 return NotYet(self.ledger.clock() + pause, f"resource {record.resource} is throttling")

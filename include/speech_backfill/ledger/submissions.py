@@ -166,6 +166,15 @@ class Submissions:
         if status.ended:
             values |= {"state": TranscriptionState.ENDED, "ended_at": ended_at, "billed_ms": billed_ms}
         with self._engine.begin() as connection:
+            if status.ended:
+                connection.execute(
+                    _T.update()
+                    .where(
+                        _T.c.transcription_id == ref.transcription_id,
+                        _T.c.state == TranscriptionState.GIVEN_UP,
+                    )
+                    .values(status=status, billed_ms=billed_ms)
+                )
             connection.execute(
                 _T.update()
                 .where(
@@ -222,6 +231,50 @@ class Submissions:
                 (row.resource, row.transcription_id)
                 for row in connection.execute(query.order_by(table.c.found_at))
             ]
+
+    def record_duplicate_cost(self, transcription_id: str, billed_ms: int | None) -> None:
+        """What a second transcription has cost, once it has ended."""
+        table = schema.duplicates
+        with self._engine.begin() as connection:
+            connection.execute(
+                table.update().where(table.c.transcription_id == transcription_id).values(billed_ms=billed_ms)
+            )
+
+    def duplicate_ms_of_plan(self, plan_id: str) -> int:
+        """Audio that was paid a second time, as far as it is known."""
+        table = schema.duplicates
+        placed = sa.select(schema.placements.c.chunk_id).where(schema.placements.c.plan_id == plan_id)
+        query = sa.select(sa.func.coalesce(sa.func.sum(table.c.billed_ms), 0)).where(
+            table.c.chunk_id.in_(placed)
+        )
+        with self._engine.begin() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def orphans(self, resource: str) -> list[TranscriptionRecord]:
+        """Intents whose lease has ended and that no open plan stands for: nobody comes back for them, and they fill the window."""
+        wanted = (
+            sa.select(schema.placements.c.chunk_id)
+            .join(schema.plans)
+            .where(
+                schema.plans.c.state == PlanState.OPEN,
+                schema.placements.c.chunk_id == _T.c.chunk_id,
+                schema.placements.c.attempt == _T.c.attempt,
+            )
+        )
+        query = sa.select(_T).where(
+            _T.c.resource == resource,
+            _T.c.state == TranscriptionState.INTENDED,
+            _T.c.lease_until <= self._clock(),
+            ~wanted.exists(),
+        )
+        with self._engine.begin() as connection:
+            return [_record(row) for row in connection.execute(query.order_by(_T.c.intent_at))]
+
+    def take_over(
+        self, record: TranscriptionRecord, *, owner: str, lease_seconds: float
+    ) -> TranscriptionRecord:
+        """Lease an intent that nobody holds. Raises LeaseLost if somebody was faster."""
+        return self._held(record, lease_owner=owner, lease_until=self._clock() + lease_seconds)
 
     def unfinished(self, resource: str) -> list[TranscriptionRecord]:
         """Transcriptions of *resource* whose id is known and whose end is not."""
