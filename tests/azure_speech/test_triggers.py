@@ -154,8 +154,11 @@ async def test_room_is_there_when_the_first_of_them_ends(service, connect):
     with served(north) as address:
         connect("speech_north", conn_type="azure_speech", host=address, password=KEY)
         slow, quick = service.add(status="Running"), north.add(status="Succeeded")
+        also_slow = north.add(status="Running")
 
-        event = RoomEvent.read(await fired(for_room({"speech_west": [slow], "speech_north": [quick]})))
+        event = RoomEvent.read(
+            await fired(for_room({"speech_west": [slow], "speech_north": [also_slow, quick]}))
+        )
 
     assert event == RoomEvent((TranscriptionRef("speech_north", quick),))
 

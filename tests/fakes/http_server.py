@@ -20,6 +20,7 @@ def served(service: FakeSpeechService) -> Iterator[str]:
         protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
+            service.peers.append((self.command, self.client_address[1]))
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             request = httpx.Request(
                 self.command,

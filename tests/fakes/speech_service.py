@@ -88,6 +88,8 @@ class FakeSpeechService:
         self.jobs: dict[str, Job] = {}
         self.calls: Counter[str] = Counter()
         self.requests: list[httpx.Request] = []
+        self.peers: list[tuple[str, int]] = []
+        """Method and port of the caller, where the service is served over sockets: a port is a connection."""
         self.asked = threading.Event()
         """Set by the first request."""
         self.page_size = 100

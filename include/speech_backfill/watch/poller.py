@@ -94,8 +94,7 @@ class Poller:
         The first look is made after *first_look_seconds*, even where the deadline has passed, and looks at the
         resource, whoever makes them, stand at least *poll_interval_seconds* apart. *report* is told what changed, and what went wrong.
         """
-        # A look that is under way began without knowing our ids, so it is no news for us.
-        number, waiter = next(self._numbers), _Waiter(frozenset(wanted), self._looks + self._turn.locked())
+        number, waiter = next(self._numbers), _Waiter(frozenset(wanted), self._looks)
         self._waiters[number] = waiter
         for one in waiter.wanted:
             self._sights.setdefault(one, _Sight())

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import time
 
 import httpx
 import pytest
 
+from fakes.http_server import served
 from fakes.speech_service import KEY, SIGNATURE, FakeSpeechService
 from speech_backfill.model import Status, TranscriptionOptions
 from speech_backfill.speech.client import Deleted, NotDeletableYet, SpeechClient
@@ -497,3 +499,19 @@ async def test_no_entra_token_means_nothing_was_sent(service):
             await client.submit(**submission())
 
     assert not service.requests
+
+
+async def test_a_submission_never_goes_over_a_connection_that_was_used_before():
+    """The other end may have just closed it, and then nobody knows what became of the submission."""
+    service = FakeSpeechService(clock=time.time)
+    with served(service) as endpoint:
+        async with SpeechClient(service.resource(endpoint=endpoint)) as client:
+            await client.probe()
+            await client.probe()
+            await client.submit(**submission("one"))
+            await client.submit(**submission("two"))
+
+    looks = {port for method, port in service.peers if method == "GET"}
+    submissions = [port for method, port in service.peers if method == "POST"]
+    assert len(looks) == 1
+    assert len(set(submissions) | looks) == 3
