@@ -30,12 +30,15 @@ class World:
         return self.service.resource()
 
     def connect(self, resource):
-        def transport(request):
+        async def transport(request):
             for at, happen in self.events:
                 if self.clock() - self.start >= at:
                     happen()
             self.events = [event for event in self.events if self.clock() - self.start < event[0]]
-            return self.service._answer(request)
+            answer = self.service._answer(request)
+            for _ in range(10):  # others get their turn while an answer is on its way
+                await asyncio.sleep(0)
+            return answer
 
         return SpeechClient(
             resource,
