@@ -126,6 +126,7 @@ class Guesses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     filter_parentheses: bool = True
     filter_doubled_quotes: bool = True
     check_locale: bool = True
+    check_model: bool = False
     duplicate_urls: Literal["keep", "drop"] = "keep"
     result_index: Literal["input_order", "shuffled"] = "input_order"
     result_milliseconds: bool = True

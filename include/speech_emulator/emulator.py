@@ -54,7 +54,7 @@ class Emulator:
         self.doorkeeper = Doorkeeper(settings, self.clock, key)
         self.faults = self._fault_board()
         self.resources = {resource.name: resource for resource in settings.resources}
-        self.throttles = {name: Throttle(settings.throttle, self.clock) for name in self.resources}
+        self.throttles: dict[str, Throttle] = {}
         self.recogniser = recogniser or _recogniser(settings, self.client)
         self.results = Results(settings, self.clock, self.store, self.recogniser, self.signer)
         self.notifier = Notifier(settings, self.clock, self.store, self.faults, self.client)
@@ -82,6 +82,14 @@ class Emulator:
         self.throttled: Counter[str] = Counter()
         self.revoked_sas: set[str] = set()
         self.downloads: Counter[str] = Counter()
+        self.restart_counting()
+
+    def restart_counting(self) -> None:
+        """Set every counter to nothing and fill every request limit."""
+        for counter in (self.requests, self.throttled, self.downloads):
+            counter.clear()
+        self.revoked_sas.clear()
+        self.throttles.update((name, Throttle(self.settings.throttle, self.clock)) for name in self.resources)
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator["Emulator"]:

@@ -23,6 +23,7 @@ class HttpStatus(_Fault, frozen=True, kw_only=True, tag="http_status"):
     body: Literal["error", "gateway", "text", "html", "empty"] = "error"
     retry_after: int | None = None
     code: str | None = None
+    inner: str | None = None
     message: str = "The emulator was told to fail this request."
 
 

@@ -74,6 +74,8 @@ def build(settings: Settings, emulator: Emulator, *, configure_logging: bool = T
         log_level="info" if settings.server.access_log else "warning",
         timeout_graceful_shutdown=2,
         server_header=False,
+        # Whoever calls is who the socket says: admin operations depend on it.
+        proxy_headers=False,
         log_config=LOGGING_CONFIG if configure_logging else None,
     )
     return uvicorn.Server(config)

@@ -241,3 +241,20 @@ async def test_a_transcription_can_be_purged_by_hand(service):
     identity = made["self"].partition("?")[0].rpartition("/")[2]
     assert (await service.client.post(f"/admin/transcriptions/{identity}:purge")).status_code == 204
     assert (await service.get(made["self"])).status_code == 404
+
+
+async def test_a_refusal_of_any_kind_can_be_acted(service, submission):
+    rule = {"operation": "submit", "status": 400, "code": "InvalidRequest", "inner": "InvalidSubscription"}
+    await service.fault("http_status", **rule)
+    answer = await service.request("POST", SUBMIT, json=submission())
+    assert (answer.json()["code"], answer.json()["innerError"]["code"]) == (
+        "InvalidRequest",
+        "InvalidSubscription",
+    )
+
+
+async def test_a_reset_fills_the_request_limit(service_with):
+    service = await service_with({"throttle": {"requests": 1}})
+    assert [(await service.get(LIST)).status_code for _ in range(2)] == [200, 429]
+    await service.client.post("/admin/reset")
+    assert (await service.get(LIST)).status_code == 200

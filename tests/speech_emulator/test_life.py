@@ -203,6 +203,7 @@ async def test_dates_are_filtered_as_they_are_shown(service):
         ({"skip": "-1"}, "UnsupportedPagination"),
         ({"top": "1001"}, "UnsupportedPagination"),
         ({"top": "many"}, "InvalidParameterValue"),
+        ({"orderby": "createdDateTime"}, "UnsupportedOrderBy"),
     ],
 )
 async def test_wrong_list_parameters_are_refused(service, query, inner):
@@ -259,3 +260,12 @@ async def test_base_models_can_be_read_and_named(service):
 
 async def test_locales_can_be_asked_for(service):
     assert "en-US" in (await service.get("/speechtotext/transcriptions/locales")).json()["Submit"]
+
+
+async def test_unknown_models_can_be_refused(service_with, submission):
+    service = await service_with({"guesses": {"check_model": True}})
+    model = (await service.get("/speechtotext/models/base")).json()["values"][0]["self"]
+    assert (await service.submit(model={"self": model}))["model"]["self"] == model
+    unknown = submission(model={"self": "https://x.test/models/base/1"})
+    answer = await service.request("POST", SUBMIT, json=unknown)
+    assert answer.json()["innerError"]["code"] == "InvalidModel"

@@ -157,7 +157,5 @@ async def reset(_: Request, emulator: Emulator) -> Response:
     """Forget transcriptions, counts, webhooks and faults; what is being processed ends unheard."""
     emulator.store.clear()
     emulator.faults.remove()
-    for counter in (emulator.requests, emulator.throttled, emulator.downloads):
-        counter.clear()
-    emulator.revoked_sas.clear()
+    emulator.restart_counting()
     return Response(status_code=204)

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from speech_emulator.errors import CODE_OF_STATUS, ServiceError, encode
+from speech_emulator.faults import HttpStatus
 
 DROP = "speech_emulator.drop"
 """Key under which the outermost layer leaves the function that drops the connection."""
@@ -26,7 +27,13 @@ class JsonResponse(Response):
 
 
 def failure(
-    status: int, body: BodyShape, *, message: str, code: str | None = None, retry_after: int | None = None
+    status: int,
+    body: BodyShape,
+    *,
+    message: str,
+    code: str | None = None,
+    inner: str | None = None,
+    retry_after: int | None = None,
 ) -> Response:
     """A failing answer in one of the shapes a client may meet."""
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
@@ -40,8 +47,20 @@ def failure(
             return Response(page, status, headers, "text/html")
         case "error" | "gateway":
             known = code or CODE_OF_STATUS.get(status, "InternalServerError")
-            error = ServiceError(known, message, status=status, shape=body)
+            error = ServiceError(known, message, inner=inner, status=status, shape=body)
             return JsonResponse(error.body(), status, headers)
+
+
+def told(fault: HttpStatus) -> Response:
+    """The answer that a fault asks for."""
+    return failure(
+        fault.status,
+        fault.body,
+        message=fault.message,
+        code=fault.code,
+        inner=fault.inner,
+        retry_after=fault.retry_after,
+    )
 
 
 class DroppedConnection(Response):

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from speech_emulator import faults
-from speech_emulator.api.answers import CutOff, DroppedConnection, HungConnection, failure
+from speech_emulator.api.answers import CutOff, DroppedConnection, HungConnection, told
 from speech_emulator.emulator import Emulator
 from speech_emulator.results import REPORT
 from speech_emulator.store import Transcription
@@ -103,13 +103,7 @@ async def _request_fault(emulator: Emulator, row: Transcription, subjects: list[
     )
     match fault:
         case faults.HttpStatus():
-            return failure(
-                fault.status,
-                fault.body,
-                message=fault.message,
-                code=fault.code,
-                retry_after=fault.retry_after,
-            )
+            return told(fault)
         case faults.ConnectionReset() | faults.AnswerLost():
             return DroppedConnection()
         case faults.Hang():

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from speech_emulator import faults
-from speech_emulator.api.answers import DroppedConnection, HungConnection, JsonResponse, failure
+from speech_emulator.api.answers import DroppedConnection, HungConnection, JsonResponse, failure, told
 from speech_emulator.api.front import PREFIX, RESOURCE
 from speech_emulator.config import ResourceSettings
 from speech_emulator.emulator import Emulator
@@ -93,13 +93,7 @@ async def _pass(request: Request, name: str, handler: Handler) -> Response:
             response = await _answer(request, emulator, name, handler, body)
         case faults.HttpStatus():
             emulator.throttled[resource.name] += fault.status == 429
-            response = failure(
-                fault.status,
-                fault.body,
-                message=fault.message,
-                code=fault.code,
-                retry_after=fault.retry_after,
-            )
+            response = told(fault)
         case faults.ConnectionReset():
             response = DroppedConnection()
         case faults.Hang():

@@ -53,6 +53,12 @@ def _listed(call: Call, models: list[dict[str, Any]], path: str) -> Response:
     return shown(body)
 
 
+def is_known(uri: str) -> bool:
+    """Whether a URI names one of the base models, at whatever address."""
+    wanted = uri.partition("?")[0].rpartition("/")[2]
+    return any(str(uuid.uuid5(_NAMESPACE, locale)) == wanted for locale in SUBMIT)
+
+
 async def list_models(call: Call) -> Response:
     """The base models, a page at a time."""
     return _listed(call, [_model(locale, call.base_url, call.version) for locale in SUBMIT], "/models/base")

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from speech_emulator import faults, filters, validation
 from speech_emulator.api.gate import Call, operation, shown
+from speech_emulator.api.models import is_known
 from speech_emulator.clock import stamp
 from speech_emulator.errors import ServiceError, encode, invalid, not_found
 from speech_emulator.locales import SUBMIT, TRANSCRIBE
@@ -66,6 +67,8 @@ async def submit(call: Call) -> Response:
         raise ServiceError("UnsupportedMediaType", "The request body must be application/json.")
     settings = call.emulator.settings
     asked = validation.submission(validation.json_object(call.body), settings, call.version)
+    if settings.guesses.check_model and asked.model is not None and not is_known(asked.model):
+        raise invalid("The specified model does not exist.", "InvalidModel", target="model")
     row = call.emulator.accept(call.resource, asked, call.base_url)
     value = entity(row, call.base_url, call.version)
     return shown(value, status=201, headers={"Location": value["self"]})
@@ -74,6 +77,8 @@ async def submit(call: Call) -> Response:
 async def list_transcriptions(call: Call) -> Response:
     """A page of the transcriptions that match."""
     emulator = call.emulator
+    if any(name.removeprefix("$").lower() == "orderby" for name in call.query):
+        raise invalid("Ordering is not supported.", "UnsupportedOrderBy", target="orderby")
     emulator.purge()
     rows = emulator.store.of_resource(call.resource.name, emulator.clock.now())
     if (text := call.query.get("filter")) is not None:
