@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import urllib.request
 
 import pytest
+
+from end_to_end.deployment import until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.azurite]
 
@@ -72,7 +76,6 @@ def test_clearing_a_deferred_wait_pays_nothing_twice(deployment):
     deployment.upload(*(f"clear/{number}.wav" for number in range(4)))
     before = deployment.submitted()
     run = deployment.trigger(MANIFEST, source="az://recordings/clear/", partition="clear")
-    from conftest import until  # type: ignore[import-not-found]
 
     def deferred():
         found = [one for one in deployment.tasks(MANIFEST, run) if one["state"] == "deferred"]
@@ -100,8 +103,6 @@ def test_a_backfill_publishes_each_day_and_reprocesses_only_the_failed_one(deplo
     deployment.upload("nightly/2026/11/01/a.wav", "nightly/2026/11/01/b.wav", "nightly/2026/11/03/c.wav")
     deployment.stack.airflow.api.patch(f"/dags/{DAILY}", {"is_paused": False})
     dates = ("--from-date", "2026-11-01", "--to-date", "2026-11-03")
-    from conftest import until
-
     deployment.airflow("backfill", "create", "--dag-id", DAILY, *dates)
 
     def all_ended():
@@ -138,9 +139,6 @@ def test_a_backfill_publishes_each_day_and_reprocesses_only_the_failed_one(deplo
 
 def test_a_repair_submits_only_what_can_be_tried_again(deployment):
     """One file fails for a passing reason in both rounds of its run; the repair DAG cures it and leaves the rest alone."""
-    import json
-    import urllib.request
-
     deployment.upload(*(f"mend/{number}.wav" for number in range(3)), "mend/unlucky.wav")
     address = f"http://127.0.0.1:{deployment.stack.ports.speech}/admin/faults"
     rule = {
