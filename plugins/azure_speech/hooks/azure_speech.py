@@ -47,7 +47,9 @@ class AzureSpeechHook(BaseHook):
 
     async def aresource(self) -> SpeechResource:
         """The same for an event loop: nothing blocks it."""
-        return resource_of(await self.aget_connection(self.azure_speech_conn_id))
+        connection = await self.aget_connection(self.azure_speech_conn_id)
+        # With Entra ID this imports azure-identity, which takes a second the first time.
+        return await asyncio.to_thread(resource_of, connection)
 
     def get_conn(self) -> SpeechResource:
         """Airflow's name for `resource`."""
