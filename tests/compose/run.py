@@ -23,19 +23,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 
-from local.airflow import Api  # noqa: E402
-from local.keys import Secrets  # noqa: E402
-
-from local import dag_run  # noqa: E402  # it lies in the checkout's root
-
+DAG_ID = "speech_backfill_manifest"
 PARTITION = "compose"
 WORKERS = 2
 ONE_SHOTS = {"postgres-init", "airflow-init", "local-init"}
@@ -214,39 +211,109 @@ def wait_until_healthy(project: Project) -> list[dict]:
         time.sleep(2)
 
 
-def api_of(project: Project) -> Api:
-    unused = {"fernet_key": "", "jwt_secret": "", "api_secret": "", "speech_key": ""}
-    return Api(project.address, Secrets(admin_password=project.values["AIRFLOW_ADMIN_PASSWORD"], **unused))
+class Api:
+    """Airflow's REST API, signed in with a token for the first user."""
+
+    def __init__(self, project: Project) -> None:
+        self._address = project.address
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+        login = {
+            "username": project.values["AIRFLOW_ADMIN_USER"],
+            "password": project.values["AIRFLOW_ADMIN_PASSWORD"],
+        }
+        self._headers["Authorization"] = f"Bearer {self.send('POST', '/auth/token', login)['access_token']}"
+
+    def send(self, method: str, path: str, body: dict | None = None) -> dict:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self._address + path, data=data, headers=self._headers, method=method
+        )
+        with self._open(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def dag(self, method: str, path: str = "", body: dict | None = None) -> dict:
+        return self.send(method, f"/api/v2/dags/{DAG_ID}{path}", body)
 
 
-def run_dag(api: Api, containers: list[dict]) -> str:
-    """Run the manifest DAG to its end and show which worker did what; the run's id. Raises WrongError."""
-    dag_run.wait_for_dag(api, timeout_seconds=180)
-    run_id = dag_run.start(api, dag_run.configuration("az://recordings/calls/", PARTITION))
-    say(f"run      started {dag_run.DAG_ID}, {run_id}")
-    ended = dag_run.follow(api, run_id, say, timeout_seconds=RUN_SECONDS)
-    found = api.get(f"/dags/{dag_run.DAG_ID}/dagRuns/{run_id}/taskInstances?limit=1000")["task_instances"]
+def wait_for_dag(api: Api) -> None:
+    """Return when the DAG processor has read the DAG, and let it run."""
+    for _ in range(90):
+        try:
+            api.dag("PATCH", body={"is_paused": False})
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+        else:
+            return
+        time.sleep(2)
+    errors = api.send("GET", "/api/v2/importErrors")["import_errors"]
+    raise WrongError(f"Airflow does not show {DAG_ID}: {[one['stack_trace'] for one in errors]}")
+
+
+def follow(api: Api, run_id: str) -> tuple[str, list[dict]]:
+    """Say what the tasks do until the run has ended; its state and its task instances."""
+    began, said = time.monotonic(), ""
+    while time.monotonic() - began < RUN_SECONDS:
+        state = api.dag("GET", f"/dagRuns/{run_id}")["state"]
+        tasks = api.dag("GET", f"/dagRuns/{run_id}/taskInstances?limit=1000")["task_instances"]
+        counts = Counter(f"{one['task_id']} {one['state']}" for one in tasks if one["state"])
+        progress = ", ".join(counted(counts))
+        if progress != said:
+            say(f"run      {time.monotonic() - began:4.0f} s  {progress}")
+            said = progress
+        if state in {"success", "failed"}:
+            return state, tasks
+        time.sleep(2)
+    raise WrongError(f"The run has not ended after {RUN_SECONDS} s; it is at: {said}")
+
+
+def counted(counts: Counter) -> list[str]:
+    return [f"{number} x {name}" if number > 1 else name for name, number in sorted(counts.items())]
+
+
+def run_dag(api: Api, containers: list[dict]) -> None:
+    """Run the manifest DAG to its end and show which worker did what. Raises WrongError."""
+    wait_for_dag(api)
+    conf = {"source": "az://recordings/calls/", "partition": PARTITION, "locale": "en-US"}
+    run_id = api.dag("POST", "/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"]
+    say(f"run      started {DAG_ID}, {run_id}")
+    began = time.monotonic()
+    state, tasks = follow(api, urllib.parse.quote(run_id, safe=""))
     workers = {
         one["Config"]["Hostname"]: one["Name"].lstrip("/")
         for one in containers
         if service_of(one) == "airflow-worker"
     }
     by_worker: dict[str, Counter] = {}
-    for task in found:
+    for task in tasks:
         where = workers.get(task["hostname"], task["hostname"] or "(no worker)")
         by_worker.setdefault(where, Counter())[f"{task['task_id']} {task['state']}"] += 1
-    for where, tasks in sorted(by_worker.items()):
-        shown = ", ".join(
-            f"{number} x {task}" if number > 1 else task for task, number in sorted(tasks.items())
-        )
-        say(f"worker   {where}: {shown}")
-    if ended.state != "success":
-        raise WrongError(f"The run ended as {ended.state}:\n{dag_run.failed_task_logs(api, ended, lines=30)}")
-    strangers = {task["hostname"] for task in found if task["hostname"]} - set(workers)
-    if strangers or not any(task["hostname"] for task in found):
-        raise WrongError(f"Tasks ran elsewhere than on the Celery workers: {sorted(strangers) or 'nowhere'}")
-    say(f"run      succeeded after {ended.seconds:.0f} s")
-    return run_id
+    for where, counts in sorted(by_worker.items()):
+        say(f"worker   {where}: {', '.join(counted(counts))}")
+    retried = [task["task_id"] for task in tasks if task["try_number"] > 1]
+    if retried:
+        say(f"worker   took more than one try: {retried}")
+    if state != "success":
+        raise WrongError(f"The run ended as {state}:\n{failed_logs(api, tasks)}")
+    hosts = {task["hostname"] for task in tasks if task["hostname"]}
+    if not hosts or hosts - set(workers):
+        raise WrongError(f"Tasks ran elsewhere than on the Celery workers: {sorted(hosts) or 'nowhere'}")
+    say(f"run      succeeded after {time.monotonic() - began:.0f} s")
+
+
+def failed_logs(api: Api, tasks: list[dict]) -> str:
+    """The end of the log of each task that failed."""
+    pieces = []
+    for one in tasks:
+        if one["state"] != "failed":
+            continue
+        run_id = urllib.parse.quote(one["dag_run_id"], safe="")
+        where = f"/dagRuns/{run_id}/taskInstances/{one['task_id']}/logs/{one['try_number']}"
+        log = api.dag("GET", f"{where}?map_index={one['map_index']}&full_content=true")["content"]
+        lines = [json.dumps(line, ensure_ascii=False) for line in log[-15:]]
+        pieces.append(f"{one['task_id']}[{one['map_index']}]:\n" + "\n".join(lines))
+    return "\n".join(pieces)
 
 
 def read_tables(project: Project) -> dict:
@@ -319,7 +386,7 @@ def show(project: Project) -> None:
     containers = wait_until_healthy(project)
     say(f"up       everything healthy after {time.monotonic() - began:.0f} s, at {project.address}")
     say(f"upload   {project.log('local-init', 1).strip().splitlines()[-1]}")
-    api = api_of(project)
+    api = Api(project)
     run_dag(api, containers)
     check_tables(read_tables(project), shown=3)
     first = emulator_state(project)
