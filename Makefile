@@ -7,7 +7,7 @@ export PYTHONPATH := include:plugins
 VENV_PATH := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up down status tables install lint format types check docs lock clean clean-state bench
+.PHONY: help demo test up down status tables install lint format types contracts check docs lock clean clean-state bench
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,9 +46,10 @@ types: install ## check the types of core, shell and emulator, and of these scri
 	@.venv/bin/mypy
 	@PYTHONPATH= .venv/bin/mypy --strict -p local
 
-check: lint types ## lint, types, import contracts and all tests: what must pass before a change is done
+contracts: install ## check who may import whom: the core knows no Airflow, the emulator knows neither
 	@.venv/bin/lint-imports
-	@$(VENV_PATH) $(RUN) -m pytest $(ARGS)
+
+check: lint types contracts test ## lint, types, import contracts and all tests: what must pass before a change is done
 
 docs: install ## write the generated pages anew: settings, tables, DAGs
 	@$(RUN) -m local.docs
