@@ -14,7 +14,13 @@ from local.errors import LocalStackError, indented
 
 DAG_ID = "speech_backfill_manifest"
 ENDED = {"success", "failed"}
-STATES = {"": "waiting", "success": "done", "deferred": "waiting for the service"}
+FAILED_ONCE = "failed and to be tried again"
+STATES = {
+    "": "waiting",
+    "success": "done",
+    "deferred": "waiting for the service",
+    "up_for_retry": FAILED_ONCE,
+}
 """What Airflow's states mean here, where its own word does not say it."""
 
 QUIET = {"waiting", "skipped"}
@@ -61,6 +67,7 @@ class TaskState:
     task_id: str
     map_index: int
     state: str
+    attempt: int = 1
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,7 @@ def follow(
     """
     began = time.monotonic()
     said = ""
+    told: set[TaskState] = set()
     where = f"/dags/{DAG_ID}/dagRuns/{quote(run_id, safe='')}"
     while True:
         state = str(api.get(where)["state"])
@@ -115,6 +123,10 @@ def follow(
         if progress != said:
             say(f"run      {seconds:>4.0f} s  {progress}")
             said = progress
+        for task in tasks:
+            if task.state == FAILED_ONCE and task not in told:
+                told.add(task)
+                say(indented(f"{task.task_id}, attempt {task.attempt}:\n{log_tail(api, run_id, task)}"))
         if state in ENDED:
             return EndedRun(run_id, state, seconds, tasks)
         if seconds > timeout_seconds:
@@ -125,7 +137,12 @@ def follow(
 def task_states(instances: Iterable[Mapping[str, Any]]) -> tuple[TaskState, ...]:
     """What the API says of the task instances; one without a state yet waits for those before it."""
     return tuple(
-        TaskState(str(one["task_id"]), int(one["map_index"]), STATES.get(one["state"] or "", one["state"]))
+        TaskState(
+            task_id=str(one["task_id"]),
+            map_index=int(one["map_index"]),
+            state=STATES.get(one["state"] or "", one["state"]),
+            attempt=int(one.get("try_number") or 1),
+        )
         for one in instances
     )
 
@@ -157,23 +174,26 @@ def graph_order(task_id: str) -> tuple[bool, int, str]:
     return (False, position, task_id) if step in STEPS else (True, position, task_id)
 
 
-def failed_task_logs(api: Api, run: EndedRun, lines: int = 12) -> str:
+def failed_task_logs(api: Api, run: EndedRun) -> str:
     """The end of the log of each task that failed, for the message."""
-    pieces = []
-    for task in run.tasks:
-        if task.state != "failed":
-            continue
-        run_path = f"/dags/{DAG_ID}/dagRuns/{quote(run.run_id, safe='')}/taskInstances/{task.task_id}"
-        try:
-            instance = api.get(f"{run_path}/{task.map_index}" if task.map_index >= 0 else run_path)
-            log = api.get(
-                f"{run_path}/logs/{instance['try_number']}?map_index={task.map_index}&full_content=true"
-            )
-            content = [_log_line(one) for one in log["content"]]
-        except (ApiError, OSError, KeyError, TypeError, ValueError):
-            content = ["(its log cannot be read)"]
-        pieces.append(f"{task.task_id}[{task.map_index}] failed:\n" + indented("\n".join(content[-lines:])))
-    return "\n".join(pieces)
+    failed = [task for task in run.tasks if task.state == "failed"]
+    return "\n".join(
+        f"{task.task_id}[{task.map_index}] failed:\n{indented(log_tail(api, run.run_id, task))}"
+        for task in failed
+    )
+
+
+def log_tail(api: Api, run_id: str, task: TaskState, lines: int = 12) -> str:
+    """The last *lines* that one attempt of a task has logged; a log that cannot be read must not hide the failure."""
+    where = (
+        f"/dags/{DAG_ID}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task.task_id}/logs/{task.attempt}"
+    )
+    try:
+        content = api.get(f"{where}?map_index={task.map_index}&full_content=true")["content"]
+        said = [line for entry in content if not (line := _log_line(entry)).startswith("::")]
+    except (ApiError, OSError, KeyError, TypeError, ValueError):
+        return "(its log cannot be read; it is below .stack/airflow/logs)"
+    return "\n".join(said[-lines:])
 
 
 def _log_line(entry: Any) -> str:

@@ -141,28 +141,47 @@ def test_the_repairs_steps_stand_after_reconcile():
     ]  # fmt: skip
 
 
-def test_the_end_of_a_failed_tasks_log_is_shown():
-    log = [
+LOG = {
+    "content": [
+        {"event": "::group::Pre Execute"},
         {"event": "Submitting"},
         {
             "event": "Task failed",
             "error_detail": [{"exc_type": "SourceNotFound", "exc_value": "no such container"}],
         },
     ]
-    path = f"{RUN}/taskInstances/plan"
-    api = FakeApi({path: {"try_number": 2}, f"{path}/logs/2": {"content": log}})
-    run = EndedRun(
-        "manual__1", "failed", 3.0, (TaskState("plan", -1, "failed"), TaskState("publish", -1, "waiting"))
-    )
+}
+FAILED = TaskState("plan", -1, "failed", attempt=2)
+
+
+def test_the_end_of_a_failed_tasks_log_is_shown():
+    api = FakeApi({f"{RUN}/taskInstances/plan/logs/2": LOG})
+    run = EndedRun("manual__1", "failed", 3.0, (FAILED, TaskState("publish", -1, "waiting")))
 
     shown = dag_run.failed_task_logs(api, run)
 
     assert "plan[-1] failed" in shown
     assert "Task failed SourceNotFound: no such container" in shown
+    assert "publish" not in shown
+    assert "::group" not in shown
 
 
 def test_a_log_that_cannot_be_read_does_not_hide_the_failure():
-    api = FakeApi({f"{RUN}/taskInstances/plan": ApiError("GET", "", 500, "")})
-    run = EndedRun("manual__1", "failed", 3.0, (TaskState("plan", -1, "failed"),))
+    api = FakeApi({f"{RUN}/taskInstances/plan/logs/2": ApiError("GET", "", 500, "")})
 
-    assert "plan[-1] failed" in dag_run.failed_task_logs(api, run)
+    assert "plan[-1] failed" in dag_run.failed_task_logs(api, EndedRun("manual__1", "failed", 3.0, (FAILED,)))
+
+
+def test_a_failure_that_is_tried_again_is_told_once_and_at_once():
+    said = []
+    retrying = [instance("plan", "up_for_retry")]
+    api = FakeApi({
+        RUN: [{"state": "running"}, {"state": "running"}, {"state": "success"}],
+        f"{RUN}/taskInstances": {"task_instances": retrying},
+        f"{RUN}/taskInstances/plan/logs/1": LOG,
+    })  # fmt: skip
+
+    dag_run.follow(api, "manual__1", said.append, also=str, timeout_seconds=60)
+
+    assert len([line for line in said if "no such container" in line]) == 1
+    assert "plan failed and to be tried again" in said[0]
