@@ -80,7 +80,7 @@ class RecogniserSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     workers: int = 1
     """Threads that recognise at the same time, each on one core."""
     beam_size: int = 1
-    window_seconds: float = 300
+    window_seconds: float = 120
     """Longest stretch of audio that is held in memory at once, per channel."""
     silence_dbfs: float = -55.0
     """A stretch whose loudest tenth of a second stays below this is silence."""

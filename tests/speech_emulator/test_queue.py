@@ -1,6 +1,10 @@
 """One transcription at a time per region, and the ways in which its order and pace can be set."""
 
+import asyncio
+
 import pytest
+
+from speech_emulator.recognisers.model import Recognised
 
 TWO_REGIONS = [
     {"name": "a", "key": "local-emulator-key", "region": "eastus"},
@@ -114,8 +118,6 @@ async def test_a_recogniser_that_breaks_fails_its_file_only(service_with):
         async def recognise(self, url, request):
             if url.endswith("/2"):
                 raise ZeroDivisionError
-            from speech_emulator.recognisers.model import Recognised
-
             return Recognised(1000, (0,), ())
 
         async def aclose(self):
@@ -130,3 +132,42 @@ async def test_a_recogniser_that_breaks_fails_its_file_only(service_with):
     assert results["report.json"]["details"][2]["errorKind"] == "Internal"
     assert results["contenturl_0.json"]["recognizedPhrases"] == []
     assert results["contenturl_0.json"]["combinedRecognizedPhrases"] == []
+
+
+class Counting:
+    """A recogniser that notes what it was asked and stops at a file for ever."""
+
+    workers = 1
+    keeps_results = True
+
+    def __init__(self, stops_at=None):
+        self.asked = []
+        self.stops_at = stops_at
+
+    async def recognise(self, url, request):
+        self.asked.append(url)
+        if url == self.stops_at:
+            await asyncio.Event().wait()
+        return Recognised(1000, (0,), ())
+
+    async def aclose(self):
+        pass
+
+
+async def test_a_restarted_emulator_goes_on_with_the_files_that_were_not_done(service_with, tmp_path):
+    raw = {"server": {"data": str(tmp_path)}}
+    urls = [f"https://x.test/{number}" for number in range(4)]
+    first, second = Counting(stops_at=urls[2]), Counting()
+    service = await service_with(raw, recogniser=first)
+    made = await service.submit(contentUrls=urls)
+    await service.advance(1)
+    assert first.asked == urls[:3]
+    service.emulator.store.close()
+    again = await service_with(raw, recogniser=second)
+    again.clock.advance(10)
+    again.emulator.queues["eastus"].wake()
+    await again.settle()
+    assert second.asked == urls[2:]
+    assert (await again.shown(made))["status"] == "Succeeded"
+    assert len(await again.files(made)) == 5
+    assert (await again.state())["billed_audio_seconds"] == 4

@@ -14,6 +14,7 @@ from speech_emulator.auth import Doorkeeper
 from speech_emulator.clock import ManualClock, ScaledClock, stamp
 from speech_emulator.config import ResourceSettings, Settings, ThrottleSettings, from_mapping, load
 from speech_emulator.errors import CannotStartError, ServiceError
+from speech_emulator.paging import page
 from speech_emulator.sas import SasSigner
 from speech_emulator.throttle import Throttle
 
@@ -156,3 +157,13 @@ def test_every_setting_and_guess_is_in_the_readme():
         fields = getattr(type(getattr(Settings(), section)), "__struct_fields__", ())
         for name in (section, *fields):
             assert f"`{name}`" in readme or f"`[[{name}]]`" in readme, f"{section}.{name}"
+
+
+@given(st.integers(0, 350), st.integers(1, 120))
+def test_pages_put_together_are_the_whole_list(count, top):
+    values, seen, skip = list(range(count)), [], 0
+    while skip is not None:
+        found, skip = page(values, {"skip": str(skip), "top": str(top)}, Settings())
+        assert len(found) <= top
+        seen += found
+    assert seen == values
