@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pyarrow as pa
 import zstandard
 
 from speech_backfill import paths
@@ -38,3 +39,8 @@ def read_chunk(store: Store, chunk_id: str) -> list[ChunkedFile]:
         return msgspec.json.decode(text, type=list[ChunkedFile])
     except (zstandard.ZstdError, msgspec.MsgspecError) as error:
         raise StoreError("read", path, f"its content is spoilt ({error})") from error
+
+
+def file_ids(store: Store, chunk_id: str) -> pa.Table:
+    """The ids of a chunk's files as a table with the column file_id, to join with. Raises StoreError as `read_chunk` does."""
+    return pa.table({"file_id": pa.array([one.file_id for one in read_chunk(store, chunk_id)], pa.string())})

@@ -90,6 +90,8 @@ class Collector:
         finally:
             for task in ahead:
                 task.cancel()
+            # Awaited, so that the connections are closed after their last use, not under it.
+            await asyncio.gather(*ahead, return_exceptions=True)
 
     async def _fetch(self, entry: ResultEntry) -> Fetched | Unavailable:
         """One file; links are renewed where they expired. Trouble of the service at large is raised."""

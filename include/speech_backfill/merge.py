@@ -9,14 +9,11 @@ import json
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
-
-import zstandard
 
 from speech_backfill import paths
 from speech_backfill.accounts import StorageAccounts
@@ -25,15 +22,17 @@ from speech_backfill.collect import Collector, Fetched, Listing, Unavailable
 from speech_backfill.error_classes import OurCode, can_retry
 from speech_backfill.errors import AudioUriError, SpeechBackfillError
 from speech_backfill.ledger.ledger import Ledger
-from speech_backfill.ledger.records import Placement, TranscriptionRecord, TranscriptionState
+from speech_backfill.ledger.records import Placement, PlanState, TranscriptionRecord, TranscriptionState
 from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import Outcome, Shard, Status
-from speech_backfill.observe import look
+from speech_backfill.observe import look, past_deadline
+from speech_backfill.raw_results import raw_line, raw_results
 from speech_backfill.results.errors import InvalidResultFile
 from speech_backfill.results.source import source_of
 from speech_backfill.services import Services
 from speech_backfill.settings import Settings
 from speech_backfill.speech.api import Transcription
+from speech_backfill.speech.errors import SpeechServiceError, without_secrets
 from speech_backfill.store import Store
 from speech_backfill.tables.outcomes import OutcomesWriter
 from speech_backfill.tables.parts import PartWriter, ResultSummary
@@ -91,16 +90,25 @@ class Merger:
     settings: Settings
 
     async def merge_shard(self, shard: Shard) -> ShardMerged:
-        """Merge every chunk of *shard*. Raises NotSubmitted, StillRunning and errors of service and store."""
+        """Merge every chunk of *shard*. Raises NotSubmitted, StillRunning and errors of service and store.
+
+        Once the plan is published its transcriptions may be gone at the service: then what was merged stands.
+        """
         folder = paths.shard_folder(shard.plan_id, shard.round, shard.index)
+        if self.ledger.state(shard.plan_id) is PlanState.PUBLISHED:
+            counted = json.loads(self.store.get(f"{folder}/merged.json"))["counts"]
+            return ShardMerged(**counted)
         placements = self.ledger.placements(shard.plan_id, shard.round, shard.index)
         counts: Counter[str] = Counter()
+        transcribed: set[str] = set()
         with tempfile.TemporaryDirectory(prefix="speech-backfill-merge-") as name:
             local = Path(name)
             with PartWriter(local) as parts, OutcomesWriter(local / "outcomes.parquet") as outcomes:
                 for placement in placements:
-                    async for row in self._chunk(shard, placement, parts, local):
+                    async for row in self._chunk(shard, placement, parts, local, transcribed):
                         outcomes.add(row)
+                        if row.outcome is Outcome.TRANSCRIBED:
+                            transcribed.add(row.file_id)
                         counts.update([row.outcome.value])
                         counts["can_retry"] += row.can_retry
                         counts["audio_ms"] += row.duration_ms or 0
@@ -126,14 +134,21 @@ class Merger:
         log.info("%s merged: %s", shard.label, merged.to_dict())
         return merged
 
-    async def _chunk(self, shard: Shard, placement: Placement, parts: PartWriter, local: Path) -> Any:
-        """The outcomes of one chunk's files, in the order of their result files, then the rest in the chunk's order."""
+    async def _chunk(
+        self, shard: Shard, placement: Placement, parts: PartWriter, local: Path, transcribed: set[str]
+    ) -> AsyncIterator[OutcomeRow]:
+        """The outcomes of one chunk's files, in the order of their result files, then the rest in the chunk's order.
+
+        Two adopted chunks may share a file; it is left out where the shard has its transcript already (*transcribed*).
+        """
         record = Submissions(self.ledger).of(placement)
         if record is None or record.state in {TranscriptionState.INTENDED, TranscriptionState.REFUSED}:
             raise NotSubmitted(shard, placement.chunk.chunk_id)
-        seen = await self._seen(shard, record)
+        seen, record = await self._seen(shard, placement, record)
         ended_at = seen.last_action_at if seen else record.ended_at
-        chunked = read_chunk(self.store, placement.chunk.chunk_id)
+        chunked = [
+            one for one in read_chunk(self.store, placement.chunk.chunk_id) if one.file_id not in transcribed
+        ]
         files = _Accounts(placement, record, chunked, self.accounts, ended_at=ended_at)
         match seen:
             case None:
@@ -154,27 +169,37 @@ class Merger:
             if self.settings.keep_raw_results
             else None
         )
-        with _raw_results(local / "raw.ndjson.zst", raw_path, self.store) as raw:
+        with raw_results(local / "raw.ndjson.zst", raw_path, self.store) as raw:
             async for fetched in collector.results(listing.results):
                 for row in _result(files, fetched, parts, raw, raw_path):
                     yield row
         for row in _reported(files, seen, listing):
             yield row
 
-    async def _seen(self, shard: Shard, record: TranscriptionRecord) -> Transcription | None:
-        """The transcription as the service has it now, ended; None where it is gone or given up."""
-        if record.state == TranscriptionState.GIVEN_UP:
-            return None
-        seen = await look(self.ledger, self.services, record)
-        if seen is None or seen.status.ended:
-            return seen
-        assert record.submitted_at is not None
-        if self.ledger.clock() < record.submitted_at + self.settings.deadline_hours * 3600:
-            raise StillRunning(shard, seen.transcription_id, seen.status)
-        problem = f"past its deadline of {self.settings.deadline_hours:g} hours; it was given up and left alone at the service"
-        Submissions(self.ledger).give_up(record, problem)
-        log.warning("%s %s %s", shard.label, record.token, problem)
-        return None
+    async def _seen(
+        self, shard: Shard, placement: Placement, record: TranscriptionRecord
+    ) -> tuple[Transcription | None, TranscriptionRecord]:
+        """The transcription as the service has it now, ended, or None where it is gone or given up; and our record of it."""
+        submissions = Submissions(self.ledger)
+        if record.transcription_id is None:
+            return None, record
+        try:
+            seen = await look(self.ledger, self.services, record)
+        except SpeechServiceError:
+            if record.state is not TranscriptionState.GIVEN_UP:
+                raise
+            return None, record  # it is accounted for already; this was for a late success only
+        if seen is not None and not seen.status.ended and record.state is not TranscriptionState.GIVEN_UP:
+            problem = past_deadline(
+                record, now=self.ledger.clock(), deadline_hours=self.settings.deadline_hours
+            )
+            if problem is None:
+                raise StillRunning(shard, seen.transcription_id, seen.status)
+            submissions.give_up(record, problem)
+            log.warning("%s %s %s", shard.label, record.token, problem)
+        # What was given up may have ended after all: it was paid, so it counts.
+        ended = seen if seen is not None and seen.status.ended else None
+        return ended, submissions.of(placement) or record
 
 
 _PURGED = "the service does not know the transcription any more; its results can't be fetched"
@@ -280,9 +305,7 @@ def _result(
                 yield files.row(file, Outcome.FAILED, code=OurCode.INVALID_RESULT, message=str(error))
                 return
             if raw is not None:
-                # A JSON string holds no bare line break, so those between tokens may become spaces.
-                line = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r", b" ").replace(b"\n", b" ")
-                raw.write(b'{"file_id":"' + file.file_id.encode() + b'","result":' + line + b"}\n")
+                raw.write(raw_line(file.file_id, content))
             yield files.row(file, Outcome.TRANSCRIBED, summary=summary, raw_path=raw_path)
 
 
@@ -307,20 +330,9 @@ def _reported(files: _Accounts, seen: Transcription, listing: Listing) -> Iterat
                 file,
                 Outcome.FAILED,
                 code=seen.error_code or OurCode.TRANSCRIPTION_FAILED,
-                message=seen.error_message or "the transcription failed as a whole",
+                message=without_secrets(seen.error_message or "") or "the transcription failed as a whole",
                 retry=can_retry(seen.error_code, seen.error_message, alone=not several),
             )
         else:
             why = listing.report_problem or "it stands neither in the report nor among the results"
             yield files.row(file, Outcome.MISSING, code=OurCode.NOT_REPORTED, message=why)
-
-
-@contextmanager
-def _raw_results(local: Path, path: str | None, store: Store) -> Iterator[IO[bytes] | None]:
-    """A compressed file for the raw results, uploaded to *path* at the end; None where they are not kept."""
-    if path is None:
-        yield None
-        return
-    with local.open("wb") as target, zstandard.ZstdCompressor(level=3).stream_writer(target) as writer:
-        yield writer
-    store.upload(local, path)

@@ -7,7 +7,7 @@ work/<plan id>/r<round>/s<shard>/…           part files of a merged shard, inv
 raw/<chunk id>-<attempt>.ndjson.zst          the service's JSON, one object for each transcription
 tables/<table>/partition=<key>/…             the published tables (tables/layout.py)
 tables/_partitions/<key>.json                which part files are published
-index/<key>.parquet                          ids of the partition's transcribed files, for later plans
+index/<key>/<plan id>.parquet                ids of the files a published version holds, for plans of other partitions
 reports/<key>/<plan id>.json | .md           run reports
 """
 
@@ -46,9 +46,14 @@ def raw_results(chunk_id: str, attempt: int) -> str:
     return f"raw/{chunk_id}-{attempt}.ndjson.zst"
 
 
-def index(partition: str) -> str:
-    """Ids of the partition's transcribed files."""
-    return f"index/{quoted(partition)}.parquet"
+def indexes(partition: str) -> str:
+    """The folder of the partition's indexes."""
+    return f"index/{quoted(partition)}/"
+
+
+def index(partition: str, plan_id: str) -> str:
+    """Ids of the files whose rows the version that *plan_id* published holds."""
+    return f"{indexes(partition)}{plan_id}.parquet"
 
 
 def report(partition: str, plan_id: str, suffix: str) -> str:

@@ -1,28 +1,29 @@
 """Reconcile a round: every audio file of the manifest against the merged outcomes, and a repair of what may be cured.
 
-Runs as often as wanted: files that a repair chunk holds already are not cut again.
+Runs as often as wanted: files that a repair chunk holds already, of this plan or an earlier one, are not cut again.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from speech_backfill import paths
-from speech_backfill.chunk_files import ChunkedFile, read_chunk, write_chunk
-from speech_backfill.ledger.ledger import Ledger, NewPlacement
-from speech_backfill.ledger.records import TranscriptionState
+from speech_backfill.chunk_files import ChunkedFile, file_ids, write_chunk
+from speech_backfill.ledger.ledger import Ledger, NewPlacement, PlansChanged
+from speech_backfill.ledger.records import ChunkRecord, Placement, PlanRecord, PlanState
 from speech_backfill.ledger.submissions import Submissions
-from speech_backfill.model import Shard
+from speech_backfill.model import Shard, Status
 from speech_backfill.plan.cut import CutFile, cut, shard_of
 from speech_backfill.plan.planner import chunk_record
-from speech_backfill.relations import batches, relations
+from speech_backfill.relations import batches, one_row, relations
 from speech_backfill.settings import Settings
 from speech_backfill.store import Store
 from speech_backfill.tables.schema import OUTCOMES
@@ -78,7 +79,7 @@ def load_outcomes(
     connection.execute(
         """CREATE TABLE latest AS SELECT * EXCLUDE (rank) FROM (
              SELECT *, row_number() OVER (
-               PARTITION BY file_id ORDER BY (outcome = 'transcribed') DESC, round DESC, shard, attempt DESC) AS rank
+               PARTITION BY file_id ORDER BY (outcome = 'transcribed') DESC, round DESC, shard, attempt DESC, chunk_id) AS rank
              FROM merged) WHERE rank = 1"""
     )
     return unmerged
@@ -102,86 +103,141 @@ class Reconciler:
     def reconcile(self, plan_id: str, round_: int) -> list[Shard]:
         """Plan round *round_* + 1 from the outcomes so far and return its shards; none where nothing can be cured.
 
-        Files of shards that are not merged are left alone: they may well be transcribed.
+        Files of shards that are not merged are left alone: they may well be transcribed. A published plan has no repair.
         """
         following = round_ + 1
         plan = self.ledger.plan(plan_id)
+        while plan.state is not PlanState.PUBLISHED:
+            try:
+                self._reconcile(plan, following)
+                break
+            except PlansChanged:
+                continue  # others have claimed or settled some of these files meanwhile: look again
+        return self.ledger.shards(plan_id, following)
+
+    def _reconcile(self, plan: PlanRecord, following: int) -> None:
+        claims = self.ledger.claims(plan.partition, only_run_key=plan.run_key if plan.reprocess else None)
+        placements = [
+            one
+            for round_ in range(self.ledger.rounds(plan.plan_id))
+            for one in self.ledger.placements(plan.plan_id, round_)
+        ]
+        placed = [one for one in placements if one.round == following]
         with (
             tempfile.TemporaryDirectory(prefix="speech-backfill-reconcile-") as name,
             relations(Path(name)) as connection,
         ):
             folder = Path(name)
-            load_manifest(connection, self.store, plan_id, folder)
-            load_outcomes(connection, self.ledger, self.store, plan_id, folder)
-            self._load_repaired(connection, plan_id, following)
-            placed = self.ledger.placements(plan_id, following)
-            new = list(
-                self._repairs(
-                    connection, plan.partition, start_shard=1 + max((p.shard for p in placed), default=-1)
-                )
+            load_manifest(connection, self.store, plan.plan_id, folder)
+            load_outcomes(connection, self.ledger, self.store, plan.plan_id, folder)
+            self._load_repaired(connection, placed)
+            self._load_wholes(connection, plan.plan_id, placements)
+            connection.execute(_REPAIRS)
+            first, last = one_row(connection, "SELECT min(audio_url), max(audio_url) FROM repairs")
+            if first is None:
+                return
+            mine = {one.chunk.chunk_id for one in placements}
+            taken = self._adopted(
+                connection, [one for one in claims.within(first, last) if one.chunk_id not in mine]
             )
-            self._settle_given_up(plan_id, {one.chunk.chunk_id for one in new})
-        attempts = self.ledger.next_attempts(one.chunk.chunk_id for one in new)
-        self.ledger.add_round(
-            plan_id,
-            following,
-            [
-                NewPlacement(one.chunk, one.shard, one.ordinal, self._attempt(plan_id, one, attempts))
-                for one in new
-            ],
-        )
-        return self.ledger.shards(plan_id, following)
-
-    def _attempt(self, plan_id: str, one: NewPlacement, attempts: dict[str, int]) -> int:
-        """A repair chunk with the content of an earlier round's chunk is that chunk's next attempt."""
-        earlier = [
-            placement.attempt
-            for round_ in range(self.ledger.rounds(plan_id))
-            for placement in self.ledger.placements(plan_id, round_)
-            if placement.chunk.chunk_id == one.chunk.chunk_id
+            chunks = [*taken, *self._cut(connection, plan.partition)]
+        start = 1 + max((one.shard for one in placed), default=-1)
+        attempts = self.ledger.next_attempts([one.chunk_id for one in chunks])
+        for one in placements:
+            # A repair chunk with the content of an earlier round's chunk is that chunk's next attempt.
+            if one.chunk.chunk_id in attempts:
+                attempts[one.chunk.chunk_id] = max(attempts[one.chunk.chunk_id], one.attempt + 1)
+        new = [
+            NewPlacement(
+                chunk,
+                shard=start + shard_of(number, chunks=len(chunks), max_shards=_MAX_REPAIR_SHARDS),
+                ordinal=number,
+                attempt=attempts[chunk.chunk_id],
+            )
+            for number, chunk in enumerate(chunks)
         ]
-        return max([attempts[one.chunk.chunk_id], *(attempt + 1 for attempt in earlier)])
+        self.ledger.add_round(
+            plan.plan_id,
+            following,
+            new,
+            claims=claims,
+            bounds=(first, last),
+            placed=[one.chunk.chunk_id for one in placed],
+        )
 
-    def _load_repaired(self, connection: duckdb.DuckDBPyConnection, plan_id: str, following: int) -> None:
+    def _load_repaired(self, connection: duckdb.DuckDBPyConnection, placed: Sequence[Placement]) -> None:
         """Make the table `repaired`: ids of files that stand in a chunk of the following round already."""
         connection.execute("CREATE TABLE repaired (file_id VARCHAR)")
-        for placement in self.ledger.placements(plan_id, following):
-            ids = [one.file_id for one in read_chunk(self.store, placement.chunk.chunk_id)]
-            connection.register("placed", pa.table({"file_id": pa.array(ids, pa.string())}))
+        for placement in placed:
+            ids = file_ids(self.store, placement.chunk.chunk_id)
+            connection.register("placed", ids)
             connection.execute("INSERT INTO repaired SELECT file_id FROM placed")
             connection.unregister("placed")
 
-    def _repairs(
-        self, connection: duckdb.DuckDBPyConnection, partition: str, *, start_shard: int
-    ) -> Iterator[NewPlacement]:
-        """Chunks of the files that may be cured. Files of a transcription that failed as a whole are halved."""
-        query = """
-            SELECT m.options_id, m.file_id, m.audio_url, m.etag, m.size_bytes, m.duration_ms, l.chunk_id
-            FROM manifest m JOIN latest l USING (file_id) ANTI JOIN repaired r USING (file_id)
-            WHERE m.disposition = 'submit' AND l.outcome <> 'transcribed' AND l.can_retry
-            ORDER BY m.options_id, m.position
-        """
-        rows: list[CutFile] = []
-        chunk_of: dict[str, str] = {}
-        for batch in batches(connection, query):
-            for options_id, file_id, url, etag, size_bytes, duration_ms, chunk_id in zip(
-                *(batch.column(number).to_pylist() for number in range(7)), strict=True
-            ):
-                rows.append(CutFile(options_id, ChunkedFile(file_id, url, etag, size_bytes, duration_ms)))
-                chunk_of[options_id] = chunk_id
-        options = self.ledger.options_of_chunks(list(chunk_of.values()))
-        chunks = list(cut(rows, files_per_chunk=self.settings.files_per_transcription))
-        for number, one in enumerate(chunks):
-            write_chunk(self.store, one.chunk_id, list(one.files))
-            record = chunk_record(
-                one, partition=partition, options=options[chunk_of[one.options_id]], settings=self.settings
-            )
-            shard = start_shard + shard_of(number, chunks=len(chunks), max_shards=_MAX_REPAIR_SHARDS)
-            yield NewPlacement(record, shard=shard, ordinal=number, attempt=1)
+    def _load_wholes(
+        self, connection: duckdb.DuckDBPyConnection, plan_id: str, placements: Sequence[Placement]
+    ) -> None:
+        """Make the table `wholes`: transcriptions of several files that failed as a whole, and how small their halves are."""
+        files = {(one.chunk.chunk_id, one.attempt): one.chunk.files for one in placements}
+        failed = [
+            (one.chunk_id, one.attempt, (files[one.chunk_id, one.attempt] + 1) // 2)
+            for one in Submissions(self.ledger).of_plan(plan_id)
+            if one.status == Status.FAILED and files.get((one.chunk_id, one.attempt), 1) > 1
+        ]
+        connection.execute("CREATE TABLE wholes (chunk_id VARCHAR, attempt BIGINT, half BIGINT)")
+        if failed:
+            connection.executemany("INSERT INTO wholes VALUES (?, ?, ?)", failed)
 
-    def _settle_given_up(self, plan_id: str, chunk_ids: set[str]) -> None:
-        """What was given up has its outcome; its chunk may be attempted again."""
-        submissions = Submissions(self.ledger)
-        for record in submissions.of_plan(plan_id):
-            if record.state is TranscriptionState.GIVEN_UP and record.chunk_id in chunk_ids:
-                submissions.settle(record)
+    def _adopted(
+        self, connection: duckdb.DuckDBPyConnection, claimed: Sequence[ChunkRecord]
+    ) -> list[ChunkRecord]:
+        """Those of *claimed* (an earlier plan's repairs, say) that hold files to repair: they are not cut again."""
+        taken = []
+        for chunk in claimed:
+            connection.register("candidate", file_ids(self.store, chunk.chunk_id))
+            (found,) = one_row(connection, "SELECT count(*) FROM repairs SEMI JOIN candidate USING (file_id)")
+            if found:
+                taken.append(chunk)
+                connection.execute("DELETE FROM repairs WHERE file_id IN (SELECT file_id FROM candidate)")
+            connection.unregister("candidate")
+        return taken
+
+    def _cut(self, connection: duckdb.DuckDBPyConnection, partition: str) -> Iterator[ChunkRecord]:
+        """Chunks of the files that may be cured, written to the store. Files of a transcription that failed as a whole are halved."""
+        examples = dict(
+            connection.execute("SELECT options_id, min(chunk_id) FROM repairs GROUP BY 1").fetchall()
+        )
+        options = self.ledger.options_of_chunks(list(examples.values()))
+        query = """
+            SELECT options_id, file_id, audio_url, etag, size_bytes, duration_ms, whole, half
+            FROM repairs ORDER BY whole, options_id, position
+        """
+        most = self.settings.files_per_transcription
+        for (_, half), rows in groupby(_repair_rows(batches(connection, query)), key=lambda row: row[0]):
+            for one in cut((row[1] for row in rows), files_per_chunk=min(most, half or most)):
+                write_chunk(self.store, one.chunk_id, list(one.files))
+                yield chunk_record(
+                    one,
+                    partition=partition,
+                    options=options[examples[one.options_id]],
+                    settings=self.settings,
+                )
+
+
+_REPAIRS = """
+CREATE TABLE repairs AS
+SELECT m.options_id, m.file_id, m.audio_url, m.etag, m.size_bytes, m.duration_ms, m.position, l.chunk_id,
+       CASE WHEN w.half IS NULL THEN '' ELSE l.chunk_id END AS whole, w.half
+FROM manifest m JOIN latest l USING (file_id) ANTI JOIN repaired r USING (file_id)
+LEFT JOIN wholes w ON w.chunk_id = l.chunk_id AND w.attempt = l.attempt
+WHERE m.disposition = 'submit' AND l.outcome <> 'transcribed' AND l.can_retry
+"""
+
+
+def _repair_rows(rows: Iterator[pa.RecordBatch]) -> Iterator[tuple[tuple[str, int | None], CutFile]]:
+    for batch in rows:
+        for options_id, file_id, url, etag, size_bytes, duration_ms, whole, half in zip(
+            *(batch.column(number).to_pylist() for number in range(8)), strict=True
+        ):
+            file = ChunkedFile(file_id, url, etag, size_bytes, duration_ms)
+            yield (whole, half), CutFile(options_id, file)

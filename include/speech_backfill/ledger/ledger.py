@@ -5,7 +5,7 @@ Submissions live in ledger/submissions.py, which shares the engine. Every method
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -95,18 +95,13 @@ class Ledger:
         submits at this moment has either left its claim for us to see, or finds its plan superseded.
         """
         with self.engine.begin() as connection:
-            if self.engine.dialect.name != "sqlite":
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _COMMIT_LOCK})
+            self._one_at_a_time(connection)
             self._supersede(connection, plan)
             known = connection.execute(
                 sa.select(schema.plans).where(schema.plans.c.plan_id == plan.plan_id).with_for_update()
             ).one_or_none()
             if bounds is not None:
-                now = _claims(connection, claims.partition, claims.only_run_key)
-                if {one.chunk_id for one in now.within(*bounds)} != {
-                    one.chunk_id for one in claims.within(*bounds)
-                }:
-                    raise PlansChanged
+                _unmoved(connection, claims, bounds)
             if known is None:
                 connection.execute(
                     schema.plans.insert().values(
@@ -176,17 +171,37 @@ class Ledger:
         if rows:
             connection.execute(insert_into(self.engine, schema.placements).on_conflict_do_nothing(), rows)
 
-    def add_round(self, plan_id: str, round_: int, new: Sequence[NewPlacement]) -> None:
-        """Place repair chunks in round *round_*; chunks placed there before stay as they are."""
+    def add_round(
+        self,
+        plan_id: str,
+        round_: int,
+        new: Sequence[NewPlacement],
+        *,
+        claims: Claims,
+        bounds: tuple[str, str],
+        placed: Collection[str],
+    ) -> None:
+        """Place repair chunks in round *round_*; chunks placed there before stay as they are.
+
+        Raises PlansChanged unless *claims* stand as they were within *bounds*, and the round still holds just *placed*:
+        another repair, of this plan or another, may have cut the same files meanwhile.
+        """
         with self.engine.begin() as connection:
-            placed = set(
-                connection.execute(
-                    sa.select(schema.placements.c.chunk_id).where(
-                        schema.placements.c.plan_id == plan_id, schema.placements.c.round == round_
-                    )
-                ).scalars()
+            self._one_at_a_time(connection)
+            there = connection.execute(
+                sa.select(schema.placements.c.chunk_id).where(
+                    schema.placements.c.plan_id == plan_id, schema.placements.c.round == round_
+                )
             )
-            self._place(connection, plan_id, round_, [one for one in new if one.chunk.chunk_id not in placed])
+            if set(there.scalars()) != set(placed):
+                raise PlansChanged
+            _unmoved(connection, claims, bounds)
+            self._place(connection, plan_id, round_, new)
+
+    def _one_at_a_time(self, connection: sa.Connection) -> None:
+        """Plans and repairs are committed one after the other; SQLite's transaction holds the only write lock already."""
+        if self.engine.dialect.name != "sqlite":
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _COMMIT_LOCK})
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -371,6 +386,12 @@ class Ledger:
                     where=schema.partitions.c.version <= published.version,
                 )
             )
+
+
+def _unmoved(connection: sa.Connection, claims: Claims, bounds: tuple[str, str]) -> None:
+    now = _claims(connection, claims.partition, claims.only_run_key)
+    if {one.chunk_id for one in now.within(*bounds)} != {one.chunk_id for one in claims.within(*bounds)}:
+        raise PlansChanged
 
 
 def _claims(connection: sa.Connection, partition: str, only_run_key: str | None) -> Claims:

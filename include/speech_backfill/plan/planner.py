@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from speech_backfill import paths
 from speech_backfill.accounts import StorageAccounts
-from speech_backfill.chunk_files import ChunkedFile, read_chunk, write_chunk
+from speech_backfill.chunk_files import ChunkedFile, file_ids, write_chunk
 from speech_backfill.errors import EmptyManifest, ManifestError
 from speech_backfill.ledger.ledger import Claims, Ledger, NewPlacement, PlansChanged
 from speech_backfill.ledger.records import ChunkRecord, PlanRecord, PlanState
@@ -221,14 +221,7 @@ class Planner:
         connection.execute("CREATE TABLE claims (file_id VARCHAR, chunk_id VARCHAR)")
         taken: list[ChunkRecord] = []
         for chunk in claimed:
-            files = pa.table(
-                {
-                    "file_id": pa.array(
-                        [one.file_id for one in read_chunk(self.store, chunk.chunk_id)], pa.string()
-                    )
-                }
-            )
-            connection.register("candidate", files)
+            connection.register("candidate", file_ids(self.store, chunk.chunk_id))
             connection.execute(
                 """INSERT INTO claims SELECT c.file_id, ? FROM candidate c
                    SEMI JOIN (SELECT file_id FROM manifest WHERE disposition = 'submit') m USING (file_id)
@@ -255,8 +248,13 @@ class Planner:
         claims: Claims,
         bounds: tuple[str, str] | None,
     ) -> None:
-        self.store.upload(folder / "manifest.parquet", paths.manifest(summary.plan_id))
-        self.store.put(paths.plan_summary(summary.plan_id), json.dumps(summary.to_dict(), indent=1).encode())
+        if not self.store.exists(
+            paths.plan_summary(summary.plan_id)
+        ):  # a manifest never changes once written
+            self.store.upload(folder / "manifest.parquet", paths.manifest(summary.plan_id))
+            self.store.put(
+                paths.plan_summary(summary.plan_id), json.dumps(summary.to_dict(), indent=1).encode()
+            )
         budget_ms = None if request.budget_hours is None else int(request.budget_hours * 3_600_000)
         record = PlanRecord(
             plan_id=summary.plan_id,

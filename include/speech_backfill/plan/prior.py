@@ -13,7 +13,8 @@ import msgspec
 import pyarrow as pa
 
 from speech_backfill import paths
-from speech_backfill.ledger.ledger import Ledger
+from speech_backfill.errors import StoreError
+from speech_backfill.ledger.ledger import Ledger, PlansChanged
 from speech_backfill.store import Store
 from speech_backfill.tables.layout import partition_file
 from speech_backfill.tables.published import PublishedPartition
@@ -70,16 +71,24 @@ def load_elsewhere(
     first_url: str,
     last_url: str,
 ) -> None:
-    """Make the table `elsewhere` (file_id, transcribed_in): what overlapping other partitions hold."""
+    """Make the table `elsewhere` (file_id, transcribed_in): what overlapping other partitions hold.
+
+    Raises PlansChanged where one of them is published anew at this moment.
+    """
     connection.execute("CREATE TABLE elsewhere (file_id VARCHAR, transcribed_in VARCHAR)")
     for number, other in enumerate(ledger.partitions()):
         if other.partition == partition or other.last_url < first_url or other.first_url > last_url:
             continue
         local = folder / f"elsewhere-{number}.parquet"
+        path = paths.index(other.partition, other.plan_id)
         try:
-            store.download(paths.index(other.partition), local)
-        except FileNotFoundError:
-            continue  # nothing was transcribed there
+            store.download(path, local)
+        except FileNotFoundError as error:
+            # Never taken for "nothing was transcribed there": that would pay for all of it again.
+            now = ledger.partition(other.partition)
+            if now is None or now.plan_id == other.plan_id:
+                raise StoreError("read", path, "the index of a published partition is gone") from error
+            raise PlansChanged from error
         # Only ids that the source asks for are kept, so the table stays as small as the overlap.
         connection.execute(
             "INSERT INTO elsewhere SELECT file_id, ? FROM read_parquet(?) SEMI JOIN lines USING (file_id)",

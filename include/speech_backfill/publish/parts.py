@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -88,12 +89,15 @@ class Placer:
         if alive == source.files:
             return {name: self._copied(source, name, part) for name, part in source.tables.items()}
         stem = f"{self.plan_id}-k{number:04d}"
-        ids = self.connection.execute(
-            "SELECT file_id FROM final WHERE part = ?", [source.stem]
-        ).to_arrow_table()
+        ids = self._alive(source.stem)
         kept = {name: self._filtered(part, name, stem, ids) for name, part in source.tables.items()}
         self.connection.execute("UPDATE final SET part = ? WHERE part = ?", [stem, source.stem])
         return {name: part for name, part in kept.items() if part is not None}
+
+    def _alive(self, stem: str) -> pa.Array:
+        """Ids of the files whose rows in the parts of *stem* belong to the new version."""
+        rows: Any = self.connection.execute("SELECT file_id FROM final WHERE part = ?", [stem])
+        return rows.to_arrow_table()["file_id"].combine_chunks()
 
     def _copied(self, source: Source, table: str, part: PublishedPart) -> PublishedPart:
         if source.published:

@@ -27,6 +27,7 @@ from speech_backfill.reconcile import load_manifest, load_outcomes
 from speech_backfill.relations import one_row, relations
 from speech_backfill.settings import Settings
 from speech_backfill.store import Store
+from speech_backfill.submit import SupersededPlan
 from speech_backfill.tables.layout import partition_file, table_directory
 from speech_backfill.tables.published import PublishedPart, PublishedPartition
 from speech_backfill.tables.schema import SCHEMA_VERSION, TABLES
@@ -58,12 +59,14 @@ class Publisher:
         """Make the plan's outcomes and parts the visible version of its partition.
 
         Publishing a plan that is visible already changes nothing and returns its report.
-        Raises UnexplainedFiles, StalePlan or StoreError; the version before stays visible then.
+        Raises UnexplainedFiles, SupersededPlan, StalePlan or StoreError; the version before stays visible then.
         """
         plan = self.ledger.plan(plan_id)
         before = published(self.store, plan.partition)
         if before.partition is not None and before.partition.plan_id == plan_id:
             return self._again(plan, before)
+        if plan.state is PlanState.SUPERSEDED:
+            raise SupersededPlan(plan.partition, plan_id)
         summary = json.loads(self.store.get(paths.plan_summary(plan_id)))
         if summary["base_version"] != before.version:
             raise StalePlan(plan, based_on=summary["base_version"], visible=before.version)
@@ -112,14 +115,15 @@ class Publisher:
                 now=now,
                 transcriptions=submissions.of_plan(plan.plan_id),
                 duplicates=len(submissions.duplicates_of_plan(plan.plan_id)),
+                duplicate_ms=submissions.duplicate_ms_of_plan(plan.plan_id),
                 tables={name: sum(part.rows for part in parts) for name, parts in tables.items()},
                 price_per_audio_hour=self.settings.price_per_audio_hour,
                 store=self.store.url,
             )
             first, last = one_row(connection, "SELECT min(audio_url), max(audio_url) FROM final")
-        # Before the commit, so that no later plan can see the version without it. Until the ledger names the partition,
-        # the unsettled transcriptions keep its files from being submitted by others.
-        self.store.upload(folder / "index.parquet", paths.index(plan.partition))
+        # Before the commit, so that no later plan can see the version without it. Until the ledger names the plan, others
+        # read the index before, and the unsettled transcriptions keep the new files from being submitted by them.
+        self.store.upload(folder / "index.parquet", paths.index(plan.partition, plan.plan_id))
         self._write_report(made)
         partition = PublishedPartition(
             schema_version=SCHEMA_VERSION,
@@ -198,3 +202,7 @@ class Publisher:
                 owner = Path(stored.path).name.split("-", 1)[0].removesuffix(".parquet")
                 if stored.path not in kept and self.ledger.state(owner) is not PlanState.OPEN:
                     self.store.delete(stored.path)
+        for stored in self.store.list(paths.indexes(plan.partition)):
+            owner = Path(stored.path).stem
+            if owner != visible.plan_id and self.ledger.state(owner) is not PlanState.OPEN:
+                self.store.delete(stored.path)

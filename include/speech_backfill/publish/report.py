@@ -64,6 +64,8 @@ class RunReport:
     """Rows by table."""
     store: str
     reasons: tuple[Reason, ...]
+    duplicate_audio_hours: float = 0.0
+    """What the second transcriptions have cost, as far as they had ended."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -91,7 +93,10 @@ class RunReport:
         if self.adopted or self.given_up or self.duplicates:
             lines += [
                 "",
-                f"Adopted after a lost answer: {self.adopted:,}. Given up: {self.given_up:,}. Submitted twice: {self.duplicates:,}.",
+                (
+                    f"Adopted after a lost answer: {self.adopted:,}. Given up: {self.given_up:,}. Submitted twice: {self.duplicates:,} "
+                    f"({self.duplicate_audio_hours:,.3f} audio hours paid again)."
+                ),
             ]
         if self.reasons:
             lines += ["", "| outcome | reason | files | again? | for example |", "|---|---|---:|---|---|"]
@@ -114,6 +119,7 @@ def build(
     now: float,
     transcriptions: Sequence[TranscriptionRecord],
     duplicates: int,
+    duplicate_ms: int,
     tables: dict[str, int],
     price_per_audio_hour: float,
     store: str,
@@ -122,8 +128,9 @@ def build(
     by = dict(connection.execute("SELECT outcome, count(*) FROM final GROUP BY 1").fetchall())
     can_retry, transcribed_now = one_row(
         connection,
-        "SELECT count(*) FILTER (WHERE can_retry), count(*) FILTER (WHERE starts_with(part, ?)) FROM final",
-        [plan.plan_id],
+        """SELECT count(*) FILTER (WHERE f.can_retry),
+                  count(*) FILTER (WHERE f.outcome = 'transcribed' AND m.disposition = 'submit')
+           FROM final f JOIN manifest m USING (file_id)""",
     )
     rows = connection.execute(
         """SELECT outcome, coalesce(error_code, ''), min(coalesce(error_message, '')), count(*), bool_or(can_retry), min(audio_url)
@@ -155,6 +162,7 @@ def build(
         tables=tables,
         store=store,
         reasons=tuple(Reason(*row) for row in rows),
+        duplicate_audio_hours=duplicate_ms / 3_600_000,
     )
 
 

@@ -206,10 +206,21 @@ def test_two_publishers_may_note_the_same_at_once(ledger: Ledger) -> None:
     assert [one.version for one in ledger.partitions()] == [1]
 
 
-def test_two_workers_may_add_the_same_repair_at_once(ledger: Ledger) -> None:
+def test_of_workers_that_add_a_repair_at_once_one_does_and_the_others_look_again(ledger: Ledger) -> None:
     committed(ledger, "p1", chunk("a"))
-    _at_once(8, lambda _: ledger.add_round("p1", 1, [NewPlacement(chunk("b"), 0, 0, 1)]))
-    assert [one.chunk.chunk_id for one in ledger.placements("p1", 1)] == ["b"]
+    claims = ledger.claims("day")
+    refused: list[int] = []
+
+    def add(number: int) -> None:
+        new = [NewPlacement(chunk(f"b{number}"), 0, 0, 1)]
+        try:
+            ledger.add_round("p1", 1, new, claims=claims, bounds=ALL, placed=[])
+        except PlansChanged:
+            refused.append(number)
+
+    _at_once(8, add)
+    assert len(ledger.placements("p1", 1)) == 1
+    assert len(refused) == 7
     assert ledger.rounds("p1") == 2
 
 

@@ -1,0 +1,41 @@
+"""The service's JSON of one transcription, kept as compressed lines; the signatures in its URLs are not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import zstandard
+
+from speech_backfill.store import Store
+
+_SOURCE = re.compile(rb'("source"\s*:\s*"(?:[^"\\?]|\\(?!u003[fF]).)*)(?:\?|\\u003[fF])(?:[^"\\]|\\.)*"')
+"""A `source` up to its query, whichever way the question mark is written. Inside a text the quotes would be escaped."""
+
+
+def without_signatures(content: bytes) -> bytes:
+    """The result file *content* with the query, and so any SAS, taken out of its source."""
+    return _SOURCE.sub(rb'\1"', content)
+
+
+@contextmanager
+def raw_results(local: Path, path: str | None, store: Store) -> Iterator[IO[bytes] | None]:
+    """A compressed file for the raw results, uploaded to *path* at the end; None where they are not kept."""
+    if path is None:
+        yield None
+        return
+    with local.open("wb") as target, zstandard.ZstdCompressor(level=3).stream_writer(target) as writer:
+        yield writer
+    store.upload(local, path)
+
+
+def raw_line(file_id: str, content: bytes) -> bytes:
+    """One line: the result file *content* under its audio file's id."""
+    # A JSON string holds no bare line break, so those between tokens may become spaces.
+    plain = (
+        without_signatures(content.removeprefix(b"\xef\xbb\xbf")).replace(b"\r", b" ").replace(b"\n", b" ")
+    )
+    return b'{"file_id":"' + file_id.encode() + b'","result":' + plain + b"}\n"
