@@ -171,3 +171,13 @@ async def test_a_restarted_emulator_goes_on_with_the_files_that_were_not_done(se
     assert (await again.shown(made))["status"] == "Succeeded"
     assert len(await again.files(made)) == 5
     assert (await again.state())["billed_audio_seconds"] == 4
+
+
+@pytest.mark.parametrize("order", ["fifo", "lifo"])
+async def test_nothing_is_begun_beside_what_is_being_processed(service_with, order):
+    recogniser = Counting(stops_at="https://x.test/first")
+    service = await service_with({"queue": {"order": order}}, recogniser=recogniser)
+    for name in ("first", "second"):
+        await service.submit(contentUrls=[f"https://x.test/{name}"])
+        await service.advance(1)
+    assert recogniser.asked == ["https://x.test/first"]
