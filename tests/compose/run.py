@@ -369,6 +369,23 @@ def emulator_state(project: Project) -> dict:
     return state
 
 
+def check_logs(project: Project) -> None:
+    """No secret stands in a log of a service or a task; raises WrongError."""
+    secret = {name for name in project.values if name.endswith(("_PASSWORD", "_SECRET", "_KEY"))}
+    found = {name: project.values[name] for name in secret}
+    for name in ("AIRFLOW_CONN_AZURE_SPEECH_DEFAULT", "AIRFLOW_CONN_WASB_DEFAULT"):
+        found[name] = json.loads(project.values[name].strip("'"))["password"]
+    services = project.compose("logs", "--no-color")
+    command = ("sh", "-c", "grep -rhF -f - /opt/airflow/logs || true")
+    tasks = project.compose("exec", "-T", "airflow-worker", *command, stdin="\n".join(found.values()))
+    leaked = sorted(name for name, value in found.items() if value in services + tasks)
+    if leaked:
+        raise WrongError(f"The logs hold the values of {leaked}")
+    say(
+        f"secrets  none of {len(found)} stands in {services.count(chr(10))} lines of the services' logs, or in the tasks'"
+    )
+
+
 def show(project: Project) -> None:
     """Everything, in order. Raises WrongError."""
     began = time.monotonic()
@@ -397,6 +414,7 @@ def show(project: Project) -> None:
     check_tables(read_tables(project), shown=0)
     if emulator_state(project)["files"] != first["files"]:
         raise WrongError("The second run submitted files that the first had transcribed.")
+    check_logs(project)
     restarted = [service_of(one) for one in project.containers() if one["RestartCount"]]
     if restarted:
         raise WrongError(f"These died and were restarted: {restarted}")
