@@ -17,10 +17,10 @@ from collections import Counter
 from urllib.parse import quote
 
 from azure.storage.blob import BlobServiceClient
-from local.scratch import cpu_seconds, running
-from local.stack import RECORDINGS_CONTAINER
 
 from local import azurite, dag_run
+from local.scratch import cpu_seconds, running
+from local.stack import RECORDINGS_CONTAINER
 
 
 def main(arguments: list[str]) -> int:

@@ -188,3 +188,48 @@ class UnexplainedFiles(SpeechBackfillError):
             "The partition was not published; what was published before stays visible. "
             "Clear the merge tasks of the shards named, then publish again."
         )
+
+
+class SupersededPlan(SpeechBackfillError):
+    """This run's plan was replaced by a newer one of the same partition; it must not submit any more."""
+
+    def __init__(self, partition: str, plan_id: str) -> None:
+        """Name both."""
+        super().__init__(
+            f"Partition {partition} was planned again since plan {plan_id}, so this run submits nothing more. "
+            "What it submitted is taken over by the newer plan. Let the newer run go on; nothing needs to be done here."
+        )
+
+
+class NotSubmitted(SpeechBackfillError):
+    """A chunk of the shard has no transcription."""
+
+    def __init__(self, shard: str, chunk_id: str) -> None:
+        """*shard* is its label."""
+        super().__init__(
+            f"{shard}: chunk {chunk_id} was not submitted, so there is nothing to merge. "
+            "Clear the shard's submit task; what was submitted already is not paid again."
+        )
+
+
+class StillRunning(SpeechBackfillError):
+    """A transcription has not ended and is within its deadline."""
+
+    def __init__(self, shard: str, transcription_id: str, status: str) -> None:
+        """*shard* is its label, *status* Azure's word."""
+        super().__init__(
+            f"{shard}: transcription {transcription_id} is {status}. Nothing was merged or lost. "
+            "Clear the shard's wait task, or run this step again later."
+        )
+
+
+class StalePlan(SpeechBackfillError):
+    """The partition was published by another plan since this one was made."""
+
+    def __init__(self, *, partition: str, plan_id: str, based_on: int, visible: int) -> None:
+        """Both versions by number."""
+        super().__init__(
+            f"Partition {partition}: plan {plan_id} was made when version {based_on} was visible; by now it is version "
+            f"{visible}. This plan was not published; version {visible} stays visible and nothing paid for is lost. "
+            "Clear the plan task (or run `plan` again): it carries over what both have."
+        )

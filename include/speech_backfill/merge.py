@@ -20,7 +20,7 @@ from speech_backfill.accounts import StorageAccounts
 from speech_backfill.chunk_files import ChunkedFile, read_chunk
 from speech_backfill.collect import Collector, Fetched, Listing, Unavailable
 from speech_backfill.error_classes import OurCode, can_retry
-from speech_backfill.errors import AudioUriError, SpeechBackfillError
+from speech_backfill.errors import AudioUriError, NotSubmitted, StillRunning
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import Placement, PlanState, TranscriptionRecord, TranscriptionState
 from speech_backfill.ledger.submissions import Submissions
@@ -39,28 +39,6 @@ from speech_backfill.tables.parts import PartWriter, ResultSummary
 from speech_backfill.tables.rows import OutcomeRow
 
 log = logging.getLogger(__name__)
-
-
-class NotSubmitted(SpeechBackfillError):
-    """A chunk of the shard has no transcription."""
-
-    def __init__(self, shard: Shard, chunk_id: str) -> None:
-        """Name both."""
-        super().__init__(
-            f"{shard.label}: chunk {chunk_id} was not submitted, so there is nothing to merge. "
-            "Clear the shard's submit task; what was submitted already is not paid again."
-        )
-
-
-class StillRunning(SpeechBackfillError):
-    """A transcription has not ended and is within its deadline."""
-
-    def __init__(self, shard: Shard, transcription_id: str, status: str) -> None:
-        """Name them and Azure's word."""
-        super().__init__(
-            f"{shard.label}: transcription {transcription_id} is {status}. Nothing was merged or lost. "
-            "Clear the shard's wait task, or run this step again later."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +121,7 @@ class Merger:
         """
         record = Submissions(self.ledger).of(placement)
         if record is None or record.state in {TranscriptionState.INTENDED, TranscriptionState.REFUSED}:
-            raise NotSubmitted(shard, placement.chunk.chunk_id)
+            raise NotSubmitted(shard.label, placement.chunk.chunk_id)
         seen, record = await self._seen(shard, placement, record)
         ended_at = seen.last_action_at if seen else record.ended_at
         chunked = [
@@ -194,7 +172,7 @@ class Merger:
                 record, now=self.ledger.clock(), deadline_hours=self.settings.deadline_hours
             )
             if problem is None:
-                raise StillRunning(shard, seen.transcription_id, seen.status)
+                raise StillRunning(shard.label, seen.transcription_id, seen.status)
             submissions.give_up(record, problem)
             log.warning("%s %s %s", shard.label, record.token, problem)
         # What was given up may have ended after all: it was paid, so it counts.

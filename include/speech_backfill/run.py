@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from speech_backfill.merge import ShardMerged, StillRunning
+from speech_backfill.errors import StillRunning
+from speech_backfill.merge import ShardMerged
 from speech_backfill.model import Shard
 from speech_backfill.pipeline import Pipeline
 from speech_backfill.plan.request import PlanRequest

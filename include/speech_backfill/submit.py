@@ -17,7 +17,7 @@ from typing import assert_never
 
 from speech_backfill.accounts import StorageAccounts
 from speech_backfill.chunk_files import read_chunk
-from speech_backfill.errors import BudgetExhausted, SpeechBackfillError
+from speech_backfill.errors import BudgetExhausted, SupersededPlan
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import (
     HeldByAnother,
@@ -54,17 +54,6 @@ _THROTTLED_SECONDS = 15.0
 
 _WINDOW_SECONDS = 3600.0
 """How long to wait for room before looking anyway, should the wake-up get lost."""
-
-
-class SupersededPlan(SpeechBackfillError):
-    """This run's plan was replaced by a newer one of the same partition; it must not submit any more."""
-
-    def __init__(self, partition: str, plan_id: str) -> None:
-        """Name both."""
-        super().__init__(
-            f"Partition {partition} was planned again since plan {plan_id}, so this run submits nothing more. "
-            "What it submitted is taken over by the newer plan. Let the newer run go on; nothing needs to be done here."
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from speech_backfill import errors as core
+from speech_backfill.manifest.errors import SourceUnreachable
 from speech_backfill.speech import errors as speech
 
 SOON_DELAY = timedelta(minutes=1)
@@ -23,6 +24,9 @@ _FINAL = RetryRule(
         core.UnknownPlan,
         core.BudgetExhausted,
         core.UnexplainedFiles,
+        core.SupersededPlan,
+        core.StalePlan,
+        core.NotSubmitted,
     ],
     action=RetryAction.FAIL,
     reason="A person has to act first: a repeat would say the same",
@@ -35,12 +39,19 @@ _SOON = RetryRule(
     reason="Passing trouble; the step goes on where it was",
 )
 
+_UNREACHABLE = RetryRule(
+    exception=[SourceUnreachable],
+    action=RetryAction.RETRY,
+    retry_delay=SOON_DELAY,
+    reason="The only ManifestError that passes by itself",
+)
+
 
 def retry_policy() -> ExceptionRetryPolicy:
     """The policy of every task of ours; it needs `retries` of 2 or more beside it."""
-    return ExceptionRetryPolicy(rules=[_FINAL, _SOON])
+    return ExceptionRetryPolicy(rules=[_UNREACHABLE, _FINAL, _SOON])
 
 
 def is_final(error: Exception) -> bool:
     """Whether a person has to act before another try can help."""
-    return _FINAL.matches(error)
+    return _FINAL.matches(error) and not _UNREACHABLE.matches(error)

@@ -11,7 +11,13 @@ from azure_speech.events import MalformedEvent, RoomEvent
 from azure_speech.operators.submit import SubmitTranscriptionsOperator
 from azure_speech.retry import is_final, retry_policy
 from azure_speech.triggers.room import RoomTrigger
-from speech_backfill.errors import BudgetExhausted, LedgerUnavailable, SettingsError, UnknownPlan
+from speech_backfill.errors import (
+    BudgetExhausted,
+    LedgerUnavailable,
+    SettingsError,
+    SupersededPlan,
+    UnknownPlan,
+)
 from speech_backfill.model import Shard, TranscriptionRef
 from speech_backfill.settings import Settings
 from speech_backfill.speech.errors import (
@@ -22,7 +28,7 @@ from speech_backfill.speech.errors import (
     Throttled,
     Unauthorized,
 )
-from speech_backfill.submit import NotYet, Submitted, SupersededPlan
+from speech_backfill.submit import NotYet, Submitted
 
 SHARD = Shard(plan_id="p1", partition="2026-01-01", round=0, index=2, chunks=3, files=2500)
 ONE = TranscriptionRef("west", "t1")

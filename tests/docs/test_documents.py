@@ -7,10 +7,10 @@ import sys
 from urllib.parse import unquote
 
 import pytest
-from tests.docs.documents import DOCUMENTS, ROOT, anchor, headings, links, name, read
 
 from speech_backfill.settings import described
 from speech_backfill.tables.schema import TABLES
+from tests.docs.documents import DOCUMENTS, ROOT, anchor, headings, links, name, read
 
 _MACHINE_PATH = re.compile(r"(?<![\w.~>}-])/(?:work|tmp|root|home|Users)(?:/|\b(?![\w-]))")
 

@@ -6,11 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from tests.docs.documents import ROOT, read
 
 from local import docs
 from speech_backfill import credentials, settings
 from speech_backfill.tables.document import document
+from tests.docs.documents import ROOT, read
 
 
 @pytest.mark.airflow

@@ -1,11 +1,11 @@
 """What the README shows for reading tables works as it stands there."""
 
 import pytest
+
+from speech_backfill.store import Store
 from tests.docs.documents import code_blocks, read
 from tests.speech_backfill.tables.test_parts import call
 from tests.speech_backfill.tables.test_read import publish
-
-from speech_backfill.store import Store
 
 BLOCKS = code_blocks(read("README.md"), "python")
 

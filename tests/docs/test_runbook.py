@@ -6,11 +6,11 @@ import inspect
 import pkgutil
 
 import pytest
-from tests.docs.documents import ROOT, headings, read
 
 import speech_backfill
 from speech_backfill.error_classes import OurCode
 from speech_backfill.errors import SpeechBackfillError
+from tests.docs.documents import ROOT, headings, read
 
 _GROUPS = {
     "SpeechBackfillError": "the root of the tree",

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from local.scratch import running
 
 from end_to_end.deployment import Deployment, until
+from local.scratch import running
 
 SETTINGS = {
     "SPEECH_RECOGNISER": "synthetic",

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from local import azurite, emulator
 from local.airflow import environment
 from local.local_http import get_json
 from local.published import storage_options
 from local.stack import RECORDINGS_CONTAINER, STORE_CONTAINER, Stack
-
-from local import azurite, emulator
 from speech_backfill.tables.read import read_table
 
 

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+
+from local import azurite, keys
 from local.airflow import Airflow, environment
 from local.checkout import Checkout
 from local.errors import LocalStackError
 from local.local_http import without_proxy
 from local.ports import Ports
-
-from local import azurite, keys
 
 CHECKOUT = Checkout(Path("/somewhere/a checkout"))
 PORTS = Ports(airflow=18080, azurite=11000, speech=18085)

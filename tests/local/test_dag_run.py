@@ -1,6 +1,8 @@
 """The demo starts the DAG over the REST API, shows how far it is, and says why a task failed."""
 
 import pytest
+
+from local import dag_run
 from local.airflow import ApiError
 from local.dag_run import (
     DagMissingError,
@@ -11,8 +13,6 @@ from local.dag_run import (
     graph_order,
     task_states,
 )
-
-from local import dag_run
 
 
 class FakeApi:

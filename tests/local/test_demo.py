@@ -1,6 +1,7 @@
 """What the demo uploads, shows and refuses; the run itself is tested by running it."""
 
 import pytest
+
 from local.checkout import this_checkout
 from local.demo import Memory, Task, chosen, judge_own, own, shipped, unneeded_transcriptions
 from local.errors import DemoFailedError, NoRecordingsError

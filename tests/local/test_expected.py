@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from local.expected import ExpectedChannel, Outcome, judge, read_expected
 
 EXPECTED = [

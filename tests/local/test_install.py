@@ -12,6 +12,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from local import install, interpreter, uv_wheel
 from local.checkout import Checkout
 from local.errors import (
     CommandFailedError,
@@ -20,8 +22,6 @@ from local.errors import (
     StackBusyError,
     WrongPythonError,
 )
-
-from local import install, interpreter, uv_wheel
 
 
 @pytest.fixture

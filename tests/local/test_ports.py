@@ -5,9 +5,9 @@ import socket
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from local.ports import PortError, Ports
 
 from local import ports
+from local.ports import PortError, Ports
 
 
 def test_without_variables_the_defaults_are_taken():

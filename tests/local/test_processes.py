@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from local import processes
 from local.errors import PortTakenError, ServiceDiedError, ServiceSlowError
 from local.ports import free_port, listens
 from local.processes import Record, Service, Supervisor, began
-
-from local import processes
 
 PARENT = """
 import subprocess, sys, time

@@ -3,12 +3,12 @@
 import socket
 
 import pytest
+
+from local import emulator, keys, ports, stack
 from local.checkout import Checkout
 from local.errors import NotInstalledError, OtherPortsError, PortTakenError, StackBusyError
 from local.processes import Record
 from local.stack import SERVICES, Stack, lock, main
-
-from local import emulator, keys, ports, stack
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from local.word_errors import WordErrors, compare, plain, total
 
 WORDS = st.lists(

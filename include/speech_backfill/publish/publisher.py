@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from speech_backfill import paths
-from speech_backfill.errors import SpeechBackfillError, StoreConflict, UnexplainedFiles
+from speech_backfill.errors import StalePlan, StoreConflict, SupersededPlan, UnexplainedFiles
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import PartitionRecord, PlanRecord, PlanState
 from speech_backfill.ledger.submissions import Submissions
@@ -27,24 +27,11 @@ from speech_backfill.reconcile import load_manifest, load_outcomes
 from speech_backfill.relations import one_row, relations
 from speech_backfill.settings import Settings
 from speech_backfill.store import Store
-from speech_backfill.submit import SupersededPlan
 from speech_backfill.tables.layout import partition_file, table_directory
 from speech_backfill.tables.published import PublishedPart, PublishedPartition
 from speech_backfill.tables.schema import SCHEMA_VERSION, TABLES
 
 log = logging.getLogger(__name__)
-
-
-class StalePlan(SpeechBackfillError):
-    """The partition was published by another plan since this one was made."""
-
-    def __init__(self, plan: PlanRecord, *, based_on: int, visible: int) -> None:
-        """Both versions by number."""
-        super().__init__(
-            f"Partition {plan.partition}: plan {plan.plan_id} was made when version {based_on} was visible; by now it is version "
-            f"{visible}. This plan was not published; version {visible} stays visible and nothing paid for is lost. "
-            "Clear the plan task (or run `plan` again): it carries over what both have."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +56,12 @@ class Publisher:
             raise SupersededPlan(plan.partition, plan_id)
         summary = json.loads(self.store.get(paths.plan_summary(plan_id)))
         if summary["base_version"] != before.version:
-            raise StalePlan(plan, based_on=summary["base_version"], visible=before.version)
+            raise StalePlan(
+                partition=plan.partition,
+                plan_id=plan.plan_id,
+                based_on=summary["base_version"],
+                visible=before.version,
+            )
         with tempfile.TemporaryDirectory(prefix="speech-backfill-publish-") as name:
             return self._publish(plan, before, Path(name))
 
@@ -145,7 +137,9 @@ class Publisher:
             now = published(self.store, plan.partition)
             if now.partition is not None and now.partition.plan_id == plan.plan_id:
                 return  # another publisher of the same plan was first: the same truth
-            raise StalePlan(plan, based_on=before.version, visible=now.version) from None
+            raise StalePlan(
+                partition=plan.partition, plan_id=plan.plan_id, based_on=before.version, visible=now.version
+            ) from None
 
     def _again(self, plan: PlanRecord, visible: Published) -> report.RunReport:
         """Complete what a crash after the commit may have left undone, and return the report that was written."""

@@ -51,15 +51,13 @@ class SubmitTranscriptionsOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Submit what there is room for; go on later where there is more."""
-        from speech_backfill.submit import SupersededPlan
-
         shard = Shard.from_dict(self.shard)
         try:
             pipeline = self.pipeline()
             self.speech_conn_ids = tuple(one.name for one in pipeline.resources)
             answer = pipeline.submit(shard)
         except SpeechBackfillError as error:
-            if is_final(error) or isinstance(error, SupersededPlan):
+            if is_final(error):
                 raise AirflowFailException(str(error)) from error
             raise
         return self._concluded(answer, shard, pipeline)
