@@ -70,7 +70,14 @@ def result(source: str, text: str) -> bytes:
         {"word": word, "offsetInTicks": 1e7 * n, "durationInTicks": 5e6, "confidence": 0.5}
         for n, word in enumerate(text.split())
     ]
-    best = {"confidence": 0.9, "lexical": text, "itn": text, "maskedITN": text, "display": text, "words": words}
+    best = {
+        "confidence": 0.9,
+        "lexical": text,
+        "itn": text,
+        "maskedITN": text,
+        "display": text,
+        "words": words,
+    }
     phrase = {
         "recognitionStatus": "Success",
         "channel": 0,
@@ -125,7 +132,12 @@ class Campaign:
                 resource, clock=clock, transport=services[resource.name].transport(), sleep=clock.sleep
             )
 
-        values: dict[str, Any] = {"files_per_transcription": 3, "max_shards": 4, "store": "memory://", **knobs}
+        values: dict[str, Any] = {
+            "files_per_transcription": 3,
+            "max_shards": 4,
+            "store": "memory://",
+            **knobs,
+        }
         pipeline = Pipeline(
             settings=Settings(**values),
             ledger=Ledger.open(ledger_url or f"sqlite:///{folder}/ledger.db", clock),
@@ -262,7 +274,10 @@ class Campaign:
 
     def texts(self, partition: str = "day") -> dict[str, str]:
         frame = read_table(self.store, "transcripts", partition=partition)
-        found = {unquote(one.rsplit("/", 1)[-1]): text for one, text in zip(frame["audio_url"], frame["display"], strict=True)}
+        found = {
+            unquote(one.rsplit("/", 1)[-1]): text
+            for one, text in zip(frame["audio_url"], frame["display"], strict=True)
+        }
         assert len(found) == len(frame), "a file has more than one transcript"
         return found
 

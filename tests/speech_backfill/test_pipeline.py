@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from tests.speech_backfill.campaign import Campaign
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from fakes.speech_service import KEY, SIGNATURE
+from speech_backfill.errors import BudgetExhausted
+from speech_backfill.merge import StillRunning
+from speech_backfill.speech.errors import NotFound, NotSent, RequestRefused, SpeechServiceError, Unauthorized
+from speech_backfill.submit import NotYet, Submitted
+from speech_backfill.tables.read import read_table
+from tests.speech_backfill.campaign import ACCOUNT_KEY, Absent, Bad, Campaign, Spoilt, Unlisted, url
 
 NAMES = [f"call {n:02}.wav" for n in range(8)]
 
@@ -16,3 +31,539 @@ def test_a_calm_run_transcribes_every_file_once(campaign: Campaign) -> None:
     assert report.transcribed_now == 8
     assert campaign.service.calls["delete"] == 3
     assert campaign.service.jobs == {}
+
+
+def test_what_is_sent_carries_token_options_and_a_read_signature(campaign: Campaign) -> None:
+    summary = campaign.plan(NAMES[:2])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    campaign.submit(shard)
+    (job,) = campaign.service.jobs.values()
+    (placement,) = campaign.pipeline.ledger.placements(summary.plan_id, 0)
+    assert job.display_name == f"speech-backfill-{placement.chunk.chunk_id}-1"
+    assert job.body["customProperties"]["chunk"] == placement.chunk.chunk_id
+    assert job.body["locale"] == "en-US"
+    assert [one.split("?")[0] for one in job.body["contentUrls"]] == [
+        url("call%2000.wav"),
+        url("call%2001.wav"),
+    ]
+    for signed in job.body["contentUrls"]:
+        query = parse_qs(urlsplit(signed).query)
+        assert query["sp"] == ["r"]
+        ends = datetime.fromisoformat(query["se"][0]).timestamp()
+        assert ends - campaign.clock.now == campaign.pipeline.settings.sas_hours * 3600
+
+
+def test_no_secret_is_written_anywhere(campaign: Campaign) -> None:
+    campaign.says = lambda one: (
+        Bad(message=f"could not get {one}?sig=a-leaked-signature&se=1")
+        if one.endswith("00.wav")
+        else "hello there"
+    )
+    report = campaign.run(NAMES)
+    assert b"hello there" in campaign.raw()
+    written = {**campaign.everything_written(), "raw": campaign.raw(), "report": report.markdown.encode()}
+    for name, found in campaign.rows().items():
+        written[name] = str(found).encode()
+    ledger = campaign.folder / "ledger.db"
+    campaign.pipeline.ledger.engine.dispose()
+    written["ledger"] = ledger.read_bytes()
+    for path, content in written.items():
+        for secret in (
+            b"sig=",
+            b"a-leaked-signature",
+            ACCOUNT_KEY.encode(),
+            KEY.encode(),
+            SIGNATURE.encode(),
+        ):
+            assert secret not in content, (path, secret)
+
+
+def test_an_answer_lost_after_creation_is_adopted_and_paid_once(campaign: Campaign) -> None:
+    campaign.service.script_after("submit", httpx.ReadTimeout)
+    report = campaign.run(NAMES[:3])
+    assert report.transcribed == 3
+    assert report.adopted == 1
+    assert campaign.posts == 1
+
+
+def test_an_answer_lost_before_creation_is_submitted_again_only_after_the_grace_time(
+    campaign: Campaign,
+) -> None:
+    campaign.service.script("submit", httpx.ReadTimeout)
+    summary = campaign.plan(NAMES[:3])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    began = campaign.clock.now
+    answer = campaign.pipeline.submit(shard)
+    assert isinstance(answer, NotYet)
+    settings = campaign.pipeline.settings
+    assert answer.until >= began + settings.submit_timeout_seconds + settings.lookup_grace_seconds
+    campaign.clock.now = answer.until - 1
+    assert isinstance(campaign.pipeline.submit(shard), NotYet)
+    assert campaign.posts == 1
+    campaign.submit(shard)
+    assert campaign.posts == 2
+    assert len(campaign.service.jobs) == 1
+
+
+def test_a_list_that_lags_within_the_grace_time_does_not_lead_to_a_second_submission(
+    campaign: Campaign,
+) -> None:
+    campaign.service.script_after("submit", httpx.ReadTimeout)
+    campaign.service.list_lag_seconds = 100
+    report = campaign.run(NAMES[:3])
+    assert (report.transcribed, report.adopted, campaign.posts) == (3, 1, 1)
+
+
+@pytest.mark.parametrize("quirk", ["ignores_filters", "refuses_filters"])
+def test_a_list_that_knows_no_filter_is_checked_here(campaign: Campaign, quirk: str) -> None:
+    setattr(campaign.service, quirk, True)
+    for _ in range(150):  # more than a page of somebody else's
+        campaign.service.add()
+    campaign.service.script_after("submit", httpx.ReadTimeout)
+    report = campaign.run(NAMES[:3])
+    assert (report.transcribed, report.adopted, campaign.posts) == (3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "trouble", [httpx.Response(503), httpx.Response(200, text="no JSON"), httpx.ConnectError]
+)
+def test_a_failed_look_up_never_leads_to_a_submission(campaign: Campaign, trouble: Any) -> None:
+    campaign.service.script_after("submit", httpx.ReadTimeout)
+    summary = campaign.plan(NAMES[:3])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    campaign.service.script("list", *[trouble] * 30)
+    for _ in range(3):
+        try:
+            answer = campaign.pipeline.submit(shard)
+        except SpeechServiceError:
+            campaign.clock.now += 1000
+        else:
+            assert isinstance(answer, NotYet)
+            campaign.clock.now = answer.until
+    assert campaign.posts == 1
+    campaign.service._before["list"].clear()
+    campaign.submit(shard)
+    assert campaign.posts == 1
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
+def test_a_server_error_on_a_submission_is_looked_for_before_anything_else(
+    campaign: Campaign, status: int
+) -> None:
+    campaign.service.script_after("submit", httpx.Response(status, text="<html>gateway</html>"))
+    report = campaign.run(NAMES[:3])
+    assert (report.transcribed, report.adopted, campaign.posts) == (3, 1, 1)
+
+
+def test_throttling_waits_as_long_as_advised_and_holds_nothing(campaign: Campaign) -> None:
+    campaign.service.script("submit", httpx.Response(429, headers={"Retry-After": "77"}))
+    summary = campaign.plan(NAMES[:3])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    answer = campaign.pipeline.submit(shard)
+    assert isinstance(answer, NotYet)
+    assert answer.until == campaign.clock.now + 77
+    (record,) = campaign.submissions.of_plan(summary.plan_id)
+    assert record.state == "refused"
+    campaign.clock.now = answer.until
+    assert isinstance(campaign.pipeline.submit(shard), Submitted)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (httpx.Response(400, json={"code": "InvalidRequest", "message": "no such locale"}), RequestRefused),
+        (httpx.Response(401, json={"error": {"code": "401", "message": "wrong key"}}), Unauthorized),
+        (httpx.Response(404, json={"code": "NotFound", "message": "no such path"}), NotFound),
+        (httpx.ConnectError, NotSent),
+    ],
+)
+def test_a_refusal_frees_window_and_budget(
+    campaign_with: Callable[..., Campaign], answer: Any, error: type[Exception]
+) -> None:
+    campaign = campaign_with(resources={"east": 1})
+    summary = campaign.plan(NAMES[:3], budget_hours=6 / 3600)
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    campaign.service.script("submit", answer)
+    with pytest.raises(error):
+        campaign.pipeline.submit(shard)
+    (record,) = campaign.submissions.of_plan(summary.plan_id)
+    assert record.state == "refused"
+    assert isinstance(campaign.pipeline.submit(shard), Submitted)
+    assert len(campaign.service.jobs) == 1
+
+
+def test_two_transcriptions_of_one_token_are_one_in_the_tables_and_two_in_the_report(
+    campaign: Campaign,
+) -> None:
+    campaign.service.script_after("submit", httpx.ReadTimeout)
+    summary = campaign.plan(NAMES[:3])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    original = campaign.service._submit
+
+    def twice(request: httpx.Request) -> httpx.Response:
+        original(request)
+        campaign.clock.now += 5
+        return original(request)
+
+    campaign.service._submit = twice  # type: ignore[method-assign]
+    campaign.submit(shard)
+    first, second = sorted(campaign.service.jobs.values(), key=lambda one: one.created_at)
+    campaign.end_all()
+    campaign.pipeline.merge(shard)
+    report = campaign.pipeline.publish(summary.plan_id)
+    assert set(campaign.texts()) == set(NAMES[:3])
+    assert set(read_table(campaign.store, "outcomes")["transcription_id"]) == {first.transcription_id}
+    assert report.duplicates == 1
+    assert report.duplicate_audio_hours == pytest.approx(6 / 3600)
+    assert campaign.service.jobs == {}, second.transcription_id
+
+
+def test_files_that_fail_inside_a_success_fail_alone(campaign: Campaign) -> None:
+    campaign.says = lambda one: Bad() if one.endswith("01.wav") else "fine words"
+    report = campaign.run(NAMES)
+    assert (report.transcribed, report.failed, report.missing) == (7, 1, 0)
+    row = campaign.rows()["call 01.wav"]
+    assert (row["outcome"], row["error_code"], row["error_message"], row["can_retry"]) == (
+        "failed",
+        "InvalidAudio",
+        "it can't be decoded",
+        False,
+    )
+    assert campaign.posts == 3  # nothing was tried again
+    assert [one.files for one in report.reasons] == [1]
+
+
+def test_a_cure_is_tried_once_with_just_the_files_it_may_help(campaign: Campaign) -> None:
+    tries: Counter[str] = Counter()
+
+    def says(one: str) -> object:
+        tries[one] += 1
+        if one.endswith("01.wav") or one.endswith("06.wav"):
+            return Bad("Timeout", "took too long") if tries[one] == 1 else "the second time"
+        return Bad("InvalidAudio") if one.endswith("02.wav") else "at once"
+
+    campaign.says = says
+    report = campaign.run(NAMES)
+    assert (report.transcribed, report.failed) == (7, 1)
+    assert campaign.posts == 4
+    assert campaign.texts()["call 06.wav"] == "the second time"
+    assert tries[url("call%2002.wav")] == 1
+
+
+def test_a_transcription_that_fails_as_a_whole_is_halved_until_the_bad_file_stands_alone(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    campaign = campaign_with(files_per_transcription=8)
+    bad = url("call%2003.wav")
+    summary = campaign.plan(NAMES)
+
+    def end() -> None:
+        for job in list(campaign.service.jobs.values()):
+            if job.status != "NotStarted":
+                continue
+            if any(one.startswith(bad) for one in job.body["contentUrls"]):
+                campaign.service.end(job.transcription_id, failed=("InvalidData", "one of these is bad"))
+            else:
+                campaign.finish(job, campaign.service)
+
+    for number in range(4):
+        for shard in campaign.pipeline.shards(summary.plan_id, number):
+            while isinstance(campaign.pipeline.submit(shard), NotYet):
+                end()
+            end()
+            campaign.pipeline.merge(shard)
+        sizes = [one.chunk.files for one in campaign.pipeline.ledger.placements(summary.plan_id, number)]
+        assert sizes == ([8] if number == 0 else [8 >> number] * 2)
+        following = campaign.pipeline.reconcile(summary.plan_id, number)
+        assert bool(following) is (number < 3)
+    report = campaign.pipeline.publish(summary.plan_id)
+    assert (report.transcribed, report.failed, report.can_retry) == (7, 1, 0)
+    assert campaign.outcomes()["call 03.wav"] == "failed"
+    assert campaign.posts == 7
+
+
+def test_a_file_that_nobody_mentions_is_missing_and_repaired(campaign: Campaign) -> None:
+    silent = {url("call%2004.wav")}
+
+    def says(one: str) -> object:
+        if one in silent:
+            silent.discard(one)
+            return Absent()
+        return "some words"
+
+    campaign.says = says
+    assert campaign.run(NAMES).transcribed == 8
+    assert campaign.posts == 4
+
+
+@pytest.mark.parametrize(
+    ("what", "outcome", "code"),
+    [
+        (Absent(), "missing", "NotReported"),
+        (Unlisted(), "missing", "ResultNotFound"),
+        (Spoilt(), "failed", "InvalidResult"),
+    ],
+)
+def test_what_stays_away_ends_with_its_reason(
+    campaign: Campaign, what: object, outcome: str, code: str
+) -> None:
+    campaign.says = lambda one: what if one.endswith("04.wav") else "fine words"
+    report = campaign.run(NAMES)
+    assert (report.files, report.transcribed, report.can_retry) == (8, 7, 1)
+    row = campaign.rows()["call 04.wav"]
+    assert (row["outcome"], row["error_code"]) == (outcome, code)
+    assert len(campaign.texts()) == 7
+
+
+def test_a_missing_report_costs_only_the_reasons(campaign: Campaign) -> None:
+    campaign.with_report = False
+    campaign.says = lambda one: Bad() if one.endswith("04.wav") else "fine words"
+    report = campaign.run(NAMES, repairs=0)
+    assert (report.transcribed, report.missing) == (7, 1)
+    assert "no report" in campaign.rows()["call 04.wav"]["error_message"]
+
+
+def test_a_result_file_that_is_not_there_is_missing(campaign: Campaign) -> None:
+    summary = campaign.plan(NAMES[:3])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    campaign.submit(shard)
+    campaign.end_all()
+    original = campaign.service._fetch
+
+    def without_one(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("contenturl_1.json"):
+            return httpx.Response(404, text="BlobNotFound")
+        return original(request)
+
+    campaign.service._fetch = without_one  # type: ignore[method-assign]
+    merged = campaign.pipeline.merge(shard)
+    assert (merged.transcribed, merged.missing, merged.can_retry) == (2, 1, 1)
+
+
+def test_links_that_expire_in_mid_download_are_renewed(campaign: Campaign) -> None:
+    summary = campaign.plan(NAMES[:3])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    campaign.submit(shard)
+    campaign.end_all()
+    original, service = campaign.service._fetch, campaign.service
+
+    def expiring(request: httpx.Request) -> httpx.Response:
+        answer = original(request)
+        if request.url.path.endswith("report.json") and service.sas_generation == 1:
+            service.sas_generation, service.accepted_sas = 2, {2}
+        return answer
+
+    service._fetch = expiring  # type: ignore[method-assign]
+    assert campaign.pipeline.merge(shard).transcribed == 3
+    assert service.calls["files"] == 2  # whoever came first listed for all
+
+
+def test_a_transcription_purged_before_download_is_said_and_repaired(campaign: Campaign) -> None:
+    summary = campaign.plan(NAMES[:3])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    campaign.submit(shard)
+    (job,) = campaign.service.jobs.values()
+    campaign.service.forget(job.transcription_id)
+    merged = campaign.pipeline.merge(shard)
+    assert (merged.missing, merged.can_retry) == (3, 3)
+    (repair,) = campaign.pipeline.reconcile(summary.plan_id, 0)
+    assert campaign.pipeline.reconcile(summary.plan_id, 0) == [repair]
+    campaign.round(summary.plan_id, 1)
+    report = campaign.pipeline.publish(summary.plan_id)
+    assert (report.transcribed, campaign.posts) == (3, 2)
+    assert campaign.rows()["call 00.wav"]["attempt"] == 2
+
+
+def test_an_overdue_transcription_is_given_up_and_repaired_and_its_late_success_is_not_doubled(
+    campaign: Campaign,
+) -> None:
+    summary = campaign.plan(NAMES[:3])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    campaign.submit(shard)
+    (stuck,) = campaign.service.jobs.values()
+    with pytest.raises(StillRunning):
+        campaign.pipeline.merge(shard)
+    campaign.clock.now += campaign.pipeline.settings.deadline_hours * 3600
+    merged = campaign.pipeline.merge(shard)
+    assert (merged.missing, merged.can_retry) == (3, 3)
+    assert [one.state for one in campaign.submissions.of_plan(summary.plan_id)] == ["given_up"]
+    (repair,) = campaign.pipeline.reconcile(summary.plan_id, 0)
+    campaign.submit(repair)
+    assert len(campaign.service.jobs) == 2
+    campaign.end_all()
+    assert campaign.pipeline.merge(repair).transcribed == 3
+    # Its late success, met because somebody clears the first merge, changes nothing in the tables.
+    campaign.finish(stuck, campaign.service)
+    assert campaign.pipeline.merge(shard).transcribed == 3
+    report = campaign.pipeline.publish(summary.plan_id)
+    assert (report.transcribed, report.given_up) == (3, 1)
+    assert len(campaign.texts()) == 3
+    assert len(read_table(campaign.store, "phrases")) == 3
+
+
+def test_an_overdue_transcription_says_so_in_the_outcomes(campaign: Campaign) -> None:
+    summary = campaign.plan(NAMES[:1])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    campaign.submit(shard)
+    campaign.clock.now += campaign.pipeline.settings.deadline_hours * 3600
+    campaign.pipeline.merge(shard)
+    campaign.pipeline.publish(summary.plan_id)
+    row = campaign.rows()["call 00.wav"]
+    assert (row["outcome"], row["error_code"]) == ("missing", "Overdue")
+    assert "deadline" in row["error_message"]
+
+
+def test_a_window_of_one_serves_several_shards_in_turn(campaign_with: Callable[..., Campaign]) -> None:
+    campaign = campaign_with(resources={"east": 1}, files_per_transcription=2)
+    summary = campaign.plan(NAMES)
+    shards = campaign.pipeline.shards(summary.plan_id)
+    assert len(shards) == 4
+    most = 0
+    for shard in shards:
+        answer = campaign.pipeline.submit(shard)
+        most = max(most, sum(job.status == "NotStarted" for job in campaign.service.jobs.values()))
+        if isinstance(answer, NotYet):
+            assert "window" in answer.reason
+            assert len(answer.waiting_for) == 1
+            campaign.submit(shard)
+    assert most == 1
+    campaign.end_all()
+    for shard in shards:
+        campaign.pipeline.merge(shard)
+    assert campaign.pipeline.publish(summary.plan_id).transcribed == 8
+
+
+def test_one_transcription_that_never_ends_does_not_shut_the_window_for_ever(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    campaign = campaign_with(resources={"east": 1}, files_per_transcription=2, max_shards=1)
+    summary = campaign.plan(NAMES[:4])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    assert isinstance(campaign.pipeline.submit(shard), NotYet)
+    campaign.clock.now += campaign.pipeline.settings.deadline_hours * 3600
+    assert isinstance(campaign.pipeline.submit(shard), Submitted)
+    assert [one.state for one in campaign.submissions.of_plan(summary.plan_id)] == ["given_up", "submitted"]
+
+
+def test_one_that_was_deleted_at_the_service_does_not_shut_the_window_either(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    campaign = campaign_with(resources={"east": 1}, files_per_transcription=2, max_shards=1)
+    summary = campaign.plan(NAMES[:4])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    assert isinstance(campaign.pipeline.submit(shard), NotYet)
+    campaign.service.jobs.clear()
+    assert isinstance(campaign.pipeline.submit(shard), Submitted)
+
+
+@pytest.mark.parametrize("at_the_service", [True, False])
+def test_an_intent_of_a_replaced_plan_is_resolved_when_the_window_is_full(
+    campaign_with: Callable[..., Campaign], at_the_service: bool
+) -> None:
+    campaign = campaign_with(resources={"east": 1})
+    summary = campaign.plan(NAMES[:2])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    (campaign.service.script_after if at_the_service else campaign.service.script)(
+        "submit", httpx.ReadTimeout
+    )
+    campaign.service.list_lag_seconds = 10
+    assert isinstance(campaign.pipeline.submit(shard), NotYet)
+    other = campaign.plan(NAMES[4:6], partition="day")  # the source has changed altogether
+    (shard,) = campaign.pipeline.shards(other.plan_id)
+    answer = campaign.pipeline.submit(shard)
+    assert isinstance(answer, NotYet)
+    assert answer.until <= campaign.clock.now + campaign.pipeline.settings.lease_seconds
+    campaign.submit(shard)
+    assert campaign.posts == 2
+    campaign.end_all()
+    campaign.pipeline.merge(shard)
+    assert campaign.pipeline.publish(other.plan_id).transcribed == 2
+
+
+def test_chunks_go_to_the_resource_with_the_shorter_backlog(campaign_with: Callable[..., Campaign]) -> None:
+    campaign = campaign_with(resources={"east": 2, "west": 2})
+    assert campaign.run(NAMES).transcribed == 8
+    assert {name: one.calls["submit"] for name, one in campaign.services.items()} == {"east": 2, "west": 1}
+
+
+def test_a_budget_stops_in_time_and_a_higher_one_goes_on(campaign: Campaign) -> None:
+    one_chunk = 6 / 3600
+    summary = campaign.plan(NAMES, budget_hours=2 * one_chunk)
+    shards = campaign.pipeline.shards(summary.plan_id)
+    with pytest.raises(BudgetExhausted, match="Raise the budget") as caught:
+        for shard in shards:
+            campaign.submit(shard)
+    assert "1 transcriptions were not submitted" in str(caught.value)
+    assert campaign.posts == 2
+    again = campaign.plan(NAMES, budget_hours=3 * one_chunk)
+    assert again.plan_id == summary.plan_id
+    campaign.round(again.plan_id)
+    assert campaign.pipeline.publish(again.plan_id).transcribed == 8
+    assert campaign.posts == 3
+
+
+def test_a_second_run_submits_nothing_and_changes_nothing(campaign: Campaign) -> None:
+    campaign.says = lambda one: Bad() if one.endswith("04.wav") else "fine words"
+    campaign.run(NAMES)
+    before, posts = campaign.tables(), campaign.posts
+    report = campaign.run(NAMES, run_key="another")
+    assert campaign.posts == posts
+    assert campaign.tables() == before
+    assert (report.version, report.transcribed_now, report.submitted_now, report.price) == (2, 0, 0, 0)
+
+
+def test_every_step_may_be_run_again_at_any_time(campaign: Campaign) -> None:
+    rounds: Counter[str] = Counter()
+
+    def says(one: str) -> object:
+        rounds[one] += 1
+        return Bad("Timeout") if one.endswith("05.wav") and rounds[one] == 1 else "fine words"
+
+    campaign.says = says
+    summary = campaign.plan(NAMES)
+    for number in range(2):
+        for _ in range(2):
+            assert campaign.plan(NAMES).plan_id == summary.plan_id
+            campaign.round(summary.plan_id, number)
+        for _ in range(2):
+            campaign.pipeline.reconcile(summary.plan_id, number)
+    reports = [campaign.pipeline.publish(summary.plan_id) for _ in range(2)]
+    assert reports[0] == reports[1]
+    tables, posts = campaign.tables(), campaign.posts
+    assert posts == 4
+    # After publication, too, when the service has nothing of it any more.
+    for number in range(2):
+        campaign.round(summary.plan_id, number)
+        campaign.pipeline.reconcile(summary.plan_id, number)
+    campaign.pipeline.publish(summary.plan_id)
+    assert campaign.tables() == tables
+    assert campaign.posts == posts
+
+
+def test_the_tables_equal_a_naive_recomputation(campaign: Campaign) -> None:
+    campaign.says = lambda one: {
+        "01": Bad(),
+        "02": Absent(),
+        "03": Spoilt(),
+        "04": Unlisted(),
+    }.get(one[-6:-4], f"text {one[-6:-4]} and more")
+    report = campaign.run([*NAMES, ["no uri at all", "", "", "", ""], NAMES[0]])
+    expected = {f"call {n:02}.wav": f"text {n:02} and more" for n in (0, 5, 6, 7)}
+    assert campaign.texts() == expected
+    outcomes = campaign.rows()
+    assert len(outcomes) == 9
+    assert Counter(one["outcome"] for one in outcomes.values()) == {
+        "transcribed": 4,
+        "failed": 3,
+        "missing": 2,
+    }
+    assert report.files == report.transcribed + report.failed + report.missing == 9
+    words = read_table(campaign.store, "words")
+    assert len(words) == sum(len(text.split()) for text in expected.values())
+    for name, row in outcomes.items():
+        if row["outcome"] == "transcribed":
+            assert (row["phrases"], row["words"], row["duration_ms"]) == (1, 4, 2000)
+            assert dict(row["manifest_columns"]) == {"note": f"of {name}"}
+    positions = [int(row["manifest_position"]) for row in outcomes.values()]
+    assert sorted(positions) == list(range(9))
+    assert report.tables == {"outcomes": 9, "transcripts": 4, "phrases": 4, "words": 16}
