@@ -238,7 +238,7 @@ def test_a_cure_is_tried_once_with_just_the_files_it_may_help(campaign: Campaign
 
     def says(one: str) -> object:
         tries[one] += 1
-        if one.endswith("01.wav") or one.endswith("06.wav"):
+        if one.endswith(("01.wav", "06.wav")):
             return Bad("Timeout", "took too long") if tries[one] == 1 else "the second time"
         return Bad("InvalidAudio") if one.endswith("02.wav") else "at once"
 
@@ -490,9 +490,10 @@ def test_a_budget_stops_in_time_and_a_higher_one_goes_on(campaign: Campaign) -> 
     one_chunk = 6 / 3600
     summary = campaign.plan(NAMES, budget_hours=2 * one_chunk)
     shards = campaign.pipeline.shards(summary.plan_id)
+    for shard in shards[:2]:
+        campaign.submit(shard)
     with pytest.raises(BudgetExhausted, match="Raise the budget") as caught:
-        for shard in shards:
-            campaign.submit(shard)
+        campaign.submit(shards[2])
     assert "1 transcriptions were not submitted" in str(caught.value)
     assert campaign.posts == 2
     again = campaign.plan(NAMES, budget_hours=3 * one_chunk)

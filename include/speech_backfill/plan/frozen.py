@@ -66,6 +66,7 @@ WITH first_lines AS (
         epoch(p.last_modified) AS modified_at, p.duration_ms, p.options_id, 'carried' AS disposition,
         p.transcribed_in, p.error_code, p.error_message, p.manifest_columns
     FROM prior p ANTI JOIN kept l ON l.audio_url = p.audio_url
+    WHERE p.outcome = 'transcribed'
 )
 SELECT row_number() OVER (ORDER BY line, audio_url) - 1 AS position, * EXCLUDE (line)
 FROM (SELECT * FROM decided UNION ALL SELECT * FROM gone)

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -96,8 +95,8 @@ class Placer:
 
     def _alive(self, stem: str) -> pa.Array:
         """Ids of the files whose rows in the parts of *stem* belong to the new version."""
-        rows: Any = self.connection.execute("SELECT file_id FROM final WHERE part = ?", [stem])
-        return rows.to_arrow_table()["file_id"].combine_chunks()
+        rows = self.connection.sql("SELECT file_id FROM final WHERE part = ?", params=[stem]).to_arrow_table()
+        return rows["file_id"].combine_chunks()
 
     def _copied(self, source: Source, table: str, part: PublishedPart) -> PublishedPart:
         if source.published:

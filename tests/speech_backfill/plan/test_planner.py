@@ -1,0 +1,437 @@
+"""Planning: what is submitted, carried, adopted or refused, and that planning again changes nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from speech_backfill import paths
+from speech_backfill.chunk_files import read_chunk
+from speech_backfill.errors import EmptyManifest, ManifestError, SourceNotFound, StoreError
+from speech_backfill.ledger import schema
+from speech_backfill.model import TranscriptionOptions
+from speech_backfill.plan.request import PlanSummary
+from speech_backfill.tables.errors import InvalidPartitionKey
+from tests.speech_backfill.campaign import Bad, Campaign, url
+
+NAMES = [f"call {n:02}.wav" for n in range(8)]
+
+
+def _chunks(campaign: Campaign, plan: PlanSummary, round_: int = 0) -> list[list[str]]:
+    """The files of each chunk by name, in the order of the plan."""
+    return [
+        [one.url.rsplit("/", 1)[1] for one in read_chunk(campaign.store, placement.chunk.chunk_id)]
+        for placement in campaign.pipeline.ledger.placements(plan.plan_id, round_)
+    ]
+
+
+def _ids(campaign: Campaign, plan: PlanSummary, round_: int = 0) -> list[str]:
+    return [one.chunk.chunk_id for one in campaign.pipeline.ledger.placements(plan.plan_id, round_)]
+
+
+def _manifest(campaign: Campaign, plan: PlanSummary) -> list[dict[str, Any]]:
+    local = campaign.folder / "read.parquet"
+    campaign.store.download(paths.manifest(plan.plan_id), local)
+    return pq.read_table(local).to_pylist()
+
+
+def _everything(campaign: Campaign) -> tuple[dict[str, bytes], dict[str, list[Any]]]:
+    with campaign.pipeline.ledger.engine.begin() as connection:
+        rows = {
+            table.name: [tuple(row) for row in connection.execute(sa.select(table))]
+            for table in schema.metadata.sorted_tables
+        }
+    return campaign.everything_written(), rows
+
+
+def test_the_same_source_gives_the_same_plan_and_no_new_chunk(campaign: Campaign) -> None:
+    first = campaign.plan(NAMES)
+    before = _everything(campaign)
+    campaign.clock.now += 1000
+    assert campaign.plan(NAMES) == first
+    assert _everything(campaign) == before
+
+
+def test_another_run_of_the_same_source_meets_the_same_chunks(campaign: Campaign) -> None:
+    first, second = campaign.plan(NAMES), campaign.plan(NAMES, run_key="another")
+    assert first.plan_id != second.plan_id
+    assert _ids(campaign, first) == _ids(campaign, second)
+
+
+def test_the_summary_adds_up(campaign: Campaign) -> None:
+    plan = campaign.plan(
+        [*NAMES, NAMES[0], NAMES[1], ["no uri", "", "", "", ""], ["ftp://x/y", "", "", "", ""]]
+    )
+    assert (plan.files, plan.duplicates, plan.to_submit) == (10, 2, 8)
+    assert plan.refused == plan.files - plan.to_submit == 2
+    assert (plan.chunks, plan.shards) == (3, 3)
+    assert plan.audio_hours == pytest.approx(16 / 3600)
+    assert plan.price == pytest.approx(plan.audio_hours * 0.18)
+    assert not plan.audio_hours_estimated
+
+
+def test_durations_that_nobody_knows_are_estimated_from_sizes(campaign: Campaign) -> None:
+    plan = campaign.plan([[url("a.wav"), "e1", "32000", "", ""]])
+    assert plan.audio_hours == pytest.approx(2 / 3600)
+    assert plan.audio_hours_estimated
+
+
+@given(
+    kinds=st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["e1", "e2"])), min_size=1, max_size=40),
+    most=st.integers(1, 6),
+)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_file_of_the_manifest_lands_in_exactly_one_chunk(
+    tmp_path_factory: pytest.TempPathFactory, kinds: list[tuple[int, str]], most: int
+) -> None:
+    campaign = Campaign.make(tmp_path_factory.mktemp("installation"), files_per_transcription=most)
+    try:
+        plan = campaign.plan([(f"{number}.wav", etag) for number, etag in kinds])
+        placed = [one for chunk in _chunks(campaign, plan) for one in chunk]
+        assert placed == [f"{number}.wav" for number in dict.fromkeys(number for number, _ in kinds)]
+        assert plan.duplicates == len(kinds) - len(placed)
+    finally:
+        campaign.pipeline.ledger.engine.dispose()
+
+
+def test_of_duplicates_the_first_line_counts(campaign: Campaign) -> None:
+    plan = campaign.plan([("a.wav", "first"), ("b.wav", "e"), ("a.wav", "second")])
+    assert [one["etag"] for one in _manifest(campaign, plan)] == ["first", "e"]
+    assert plan.duplicates == 1
+
+
+def test_a_manifest_that_grows_at_its_end_keeps_its_full_chunks(campaign: Campaign) -> None:
+    before = campaign.plan(NAMES)
+    after = campaign.plan([*NAMES, "new 1.wav", "new 2.wav"])
+    assert _ids(campaign, after)[:2] == _ids(campaign, before)[:2]
+    assert _chunks(campaign, after)[2:] == [
+        ["call%2006.wav", "call%2007.wav", "new%201.wav"],
+        ["new%202.wav"],
+    ]
+
+
+def test_refused_lines_end_as_failed_with_their_reason(campaign: Campaign) -> None:
+    rows = [
+        "a.wav",
+        ["https://other.example/audio/b.wav", "e", "1", "1", "n"],
+        [url("c.wav"), "e", "0", "1", "n"],
+    ]
+    report = campaign.run(rows)
+    assert (report.files, report.transcribed, report.failed) == (3, 1, 2)
+    found = {name: one["error_code"] for name, one in campaign.rows().items() if one["outcome"] == "failed"}
+    assert found == {"b.wav": "UnknownAccount", "c.wav": "EmptyFile"}
+    assert {one.error_code for one in report.reasons} == {"UnknownAccount", "EmptyFile"}
+
+
+def test_a_manifest_of_refused_lines_only_pays_for_nothing(campaign: Campaign) -> None:
+    report = campaign.run([["ftp://x/y.wav", "", "", "", ""]])
+    assert (report.files, report.failed, campaign.posts) == (1, 1, 0)
+
+
+def test_a_line_that_was_mended_does_not_fail_for_ever(campaign: Campaign) -> None:
+    campaign.run(["a.wav", [url("b.wav"), "e1", "0", "", ""]])
+    assert campaign.outcomes() == {"a.wav": "transcribed", "b.wav": "failed"}
+    campaign.run(["a.wav", "b.wav"])
+    assert campaign.outcomes() == {"a.wav": "transcribed", "b.wav": "transcribed"}
+    campaign.run(["a.wav", ["ftp://nowhere/c.wav", "", "", "", ""]])
+    campaign.run(["a.wav"])
+    assert campaign.outcomes() == {"a.wav": "transcribed", "b.wav": "transcribed"}
+
+
+def test_done_files_are_carried_here(campaign: Campaign) -> None:
+    campaign.run(NAMES)
+    plan = campaign.plan([*NAMES, "new.wav"])
+    assert (plan.carried, plan.to_submit, plan.base_version) == (8, 1, 1)
+    assert _chunks(campaign, plan) == [["new.wav"]]
+
+
+def test_done_files_of_another_partition_are_not_paid_again(campaign: Campaign) -> None:
+    campaign.run(NAMES[:4], partition="monday")
+    plan = campaign.plan(NAMES, partition="all")
+    assert (plan.elsewhere, plan.to_submit) == (4, 4)
+    report = campaign.run(NAMES, partition="all")
+    assert (report.transcribed, report.transcribed_now) == (8, 4)
+    assert set(campaign.texts("all")) == set(NAMES[4:])
+    rows = campaign.rows("all")
+    assert rows[NAMES[0]]["transcribed_in"] == "monday"
+    assert rows[NAMES[5]]["transcribed_in"] != "monday"
+    # … and stays found after the other partition is published anew.
+    campaign.run([*NAMES[:4], "more.wav"], partition="monday")
+    assert campaign.plan(NAMES, partition="a third").elsewhere == 8
+
+
+def test_an_index_that_is_gone_is_never_taken_for_nothing_transcribed(campaign: Campaign) -> None:
+    campaign.run(NAMES[:4], partition="monday")
+    (index,) = campaign.store.list("index/")
+    campaign.store.delete(index.path)
+    with pytest.raises(StoreError, match="index"):
+        campaign.plan(NAMES, partition="all")
+
+
+def test_files_that_failed_in_another_partition_are_submitted(campaign: Campaign) -> None:
+    campaign.says = lambda one: Bad()
+    campaign.run(NAMES[:2], partition="monday")
+    plan = campaign.plan(NAMES[:2], partition="all")
+    assert (plan.elsewhere, plan.to_submit) == (0, 2)
+
+
+def test_a_changed_recording_is_submitted_alone(campaign: Campaign) -> None:
+    campaign.run(NAMES)
+    changed = [(name, "e2" if name == "call 03.wav" else "e1") for name in NAMES]
+    plan = campaign.plan(changed)
+    assert (plan.carried, plan.to_submit, plan.files) == (7, 1, 8)
+    assert _chunks(campaign, plan) == [["call%2003.wav"]]
+
+
+def test_changed_options_submit_only_the_files_they_change(campaign: Campaign) -> None:
+    campaign.run(NAMES)
+    assert campaign.plan(NAMES, options=TranscriptionOptions(locale="de-DE")).to_submit == 8
+    assert campaign.plan(NAMES).to_submit == 0
+
+
+def test_files_that_are_gone_from_the_source_are_kept(campaign: Campaign) -> None:
+    campaign.run(NAMES)
+    report = campaign.run(NAMES[:2])
+    assert (report.files, report.transcribed, campaign.posts) == (8, 8, 3)
+    assert set(campaign.texts()) == set(NAMES)
+
+
+def test_chunks_under_way_are_adopted_and_their_files_not_cut_again(campaign: Campaign) -> None:
+    first = campaign.plan(NAMES)
+    shards = campaign.pipeline.shards(first.plan_id)
+    campaign.submit(shards[0])
+    # A line in front moves every cut; what is under way stays as it is.
+    second = campaign.plan(["earlier.wav", *NAMES])
+    assert second.under_way == 3
+    assert _chunks(campaign, second) == [
+        ["call%2000.wav", "call%2001.wav", "call%2002.wav"],
+        ["earlier.wav", "call%2003.wav", "call%2004.wav"],
+        ["call%2005.wav", "call%2006.wav", "call%2007.wav"],
+    ]
+    campaign.round(second.plan_id)
+    report = campaign.pipeline.publish(second.plan_id)
+    assert (report.transcribed, report.transcriptions, report.submitted_now) == (9, 3, 2)
+    assert campaign.posts == 3
+
+
+def test_an_adopted_chunk_whose_file_was_replaced_brings_no_row_of_the_old_one(campaign: Campaign) -> None:
+    first = campaign.plan(NAMES[:3])
+    campaign.submit(*campaign.pipeline.shards(first.plan_id))
+    second = campaign.plan([("call 00.wav", "e1"), ("call 01.wav", "e2"), ("call 02.wav", "e1")])
+    assert (second.under_way, second.chunks) == (2, 2)
+    campaign.round(second.plan_id)
+    report = campaign.pipeline.publish(second.plan_id)
+    assert (report.files, report.transcribed) == (3, 3)
+    assert set(campaign.texts()) == set(NAMES[:3])
+    assert campaign.rows()["call 01.wav"]["audio_etag"] == "e2"
+
+
+def test_a_repair_under_way_is_adopted_by_the_next_plan_s_repair(campaign: Campaign) -> None:
+    broken = {"call 00.wav", "call 01.wav", "call 05.wav"}
+    campaign.says = lambda one: (
+        Bad("Timeout") if one.replace("%20", " ").rsplit("/", 1)[1] in broken else "words"
+    )
+    first = campaign.plan(NAMES)
+    shards = campaign.pipeline.shards(first.plan_id)
+    for shard in shards:
+        campaign.submit(shard)
+    campaign.end_all()
+    campaign.pipeline.merge(shards[0])  # only the first shard's failures are known
+    campaign.clock.now += 60
+    (repair,) = campaign.pipeline.reconcile(first.plan_id, 0)
+    campaign.submit(repair)
+    assert campaign.posts == 4
+    second = campaign.plan([*NAMES, "new.wav"])
+    campaign.round(second.plan_id)
+    campaign.pipeline.reconcile(second.plan_id, 0)
+    assert sorted(_chunks(campaign, second, 1)) == [["call%2000.wav", "call%2001.wav"], ["call%2005.wav"]]
+    assert _ids(campaign, first, 1)[0] in _ids(campaign, second, 1)
+    broken.clear()
+    campaign.round(second.plan_id, 1)
+    assert campaign.posts == 6  # 3 + the adopted repair + the new file + the other repair
+
+
+def test_only_failed_plans_what_may_be_cured_and_reads_no_source(campaign: Campaign) -> None:
+    campaign.says = lambda one: (
+        Bad("Timeout") if one.endswith("3.wav") else Bad() if one.endswith("4.wav") else "words"
+    )
+    campaign.run(NAMES, repairs=0)
+    plan = campaign.plan(None, only_failed=True)
+    assert (plan.to_submit, plan.carried, plan.files) == (1, 7, 8)
+    assert _chunks(campaign, plan) == [["call%2003.wav"]]
+    campaign.says = lambda _: "cured"
+    report = campaign.run(None, only_failed=True)
+    assert (report.transcribed, report.failed, report.transcribed_now) == (7, 1, 1)
+    assert campaign.texts()["call 03.wav"] == "cured"
+
+
+def test_only_failed_of_what_was_never_published_is_an_error(campaign: Campaign) -> None:
+    with pytest.raises(EmptyManifest, match="nothing of it is published"):
+        campaign.plan(None, only_failed=True)
+
+
+def test_reprocess_pays_again_once_for_each_run_key(campaign: Campaign) -> None:
+    campaign.run(NAMES)
+    assert campaign.posts == 3
+    for _ in range(2):
+        campaign.says = lambda _: "better words"
+        report = campaign.run(NAMES, run_key="again", reprocess=True)
+        assert campaign.posts == 6
+        assert (report.transcribed, len(campaign.texts())) == (8, 8)
+        assert set(campaign.texts().values()) == {"better words"}
+    campaign.run(NAMES, run_key="once more", reprocess=True)
+    assert campaign.posts == 9
+
+
+def test_reprocess_that_is_interrupted_anywhere_pays_once(campaign: Campaign) -> None:
+    campaign.run(NAMES)
+    first = campaign.plan(NAMES, run_key="again", reprocess=True)
+    shards = campaign.pipeline.shards(first.plan_id)
+    campaign.submit(shards[0])
+    assert campaign.plan(NAMES, run_key="again", reprocess=True).plan_id == first.plan_id
+    # Even with another manifest the chunk under way is adopted.
+    second = campaign.plan(["earlier.wav", *NAMES], run_key="again", reprocess=True)
+    assert second.under_way == 3
+    campaign.round(second.plan_id)
+    campaign.pipeline.publish(second.plan_id)
+    assert campaign.posts == 3 + 1 + 2
+
+
+def test_reprocess_does_not_adopt_what_another_run_has_under_way(campaign: Campaign) -> None:
+    first = campaign.plan(NAMES[:3])
+    campaign.submit(*campaign.pipeline.shards(first.plan_id))
+    second = campaign.plan(NAMES[:3], run_key="again", reprocess=True)
+    assert second.under_way == 0
+    campaign.round(second.plan_id)
+    # Both hold the same files; a later plain plan adopts both and shows each file once.
+    third = campaign.with_settings(max_shards=1).plan([*NAMES[:3], "new.wav"], run_key="later")
+    campaign.round(third.plan_id)
+    campaign.pipeline.publish(third.plan_id)
+    assert len(campaign.texts()) == 4
+    assert campaign.posts == 3
+
+
+def test_a_dry_run_writes_nothing_at_all(campaign: Campaign) -> None:
+    before = _everything(campaign)
+    plan = campaign.plan(NAMES, dry_run=True)
+    assert (plan.to_submit, plan.chunks, plan.dry_run) == (8, 3, True)
+    assert "dry run" in plan.text
+    assert _everything(campaign) == before
+    campaign.run(NAMES[:4])
+    before = _everything(campaign)
+    assert campaign.plan(NAMES, dry_run=True).carried == 4
+    assert _everything(campaign) == before
+
+
+@pytest.mark.parametrize("content", ["", "uri,etag,size_bytes\n"])
+def test_an_empty_manifest_plans_nothing(campaign: Campaign, content: str) -> None:
+    source = campaign.folder / "empty.csv"
+    source.write_text(content)
+    before = _everything(campaign)
+    with pytest.raises(ManifestError):
+        campaign.plan(None, source=str(source))
+    assert _everything(campaign) == before
+
+
+def test_a_source_that_is_not_there_or_not_given_plans_nothing(campaign: Campaign) -> None:
+    with pytest.raises(SourceNotFound):
+        campaign.plan(None, source=str(campaign.folder / "none.csv"))
+    with pytest.raises(ManifestError, match="No source"):
+        campaign.plan(None)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 300, "\ud800"])
+def test_a_partition_key_that_names_no_directory_is_refused_first(campaign: Campaign, key: str) -> None:
+    with pytest.raises(InvalidPartitionKey):
+        campaign.plan(NAMES, partition=key)
+
+
+@pytest.mark.parametrize(
+    "key", ["2026-11-01", "a/b", "..", "50% ü", "a b", "x" * 200, "é" * 80, "key=value?#"]
+)
+@pytest.mark.parametrize("local", [False, True], ids=["memory", "folder"])
+def test_any_other_key_goes_all_the_way(
+    campaign_with: Callable[..., Campaign], tmp_path: Path, key: str, local: bool
+) -> None:
+    from speech_backfill.store import Store
+
+    campaign = campaign_with(store=Store.open(str(tmp_path / "store")) if local else None)
+    for more in (0, 1):
+        campaign.run([*NAMES[:2], *NAMES[2 : 2 + more]], partition=key)
+    assert len(campaign.texts(key)) == 3
+    assert campaign.pipeline.ledger.partition(key) is not None
+    if local:
+        outside = {one.name for one in tmp_path.iterdir()}
+        assert outside == {"store", "installation-0"}
+
+
+def test_two_partitions_that_plan_the_same_files_at_once_pay_once(
+    campaign_with: Callable[..., Campaign], ledger_url: str
+) -> None:
+    campaign = campaign_with(ledger_url=ledger_url)
+    source = campaign.manifest(NAMES)
+    start = threading.Barrier(3)
+    plans: dict[str, PlanSummary] = {}
+    errors: list[BaseException] = []
+
+    def plan(partition: str) -> None:
+        try:
+            start.wait(10)
+            plans[partition] = campaign.plan(None, source=source, partition=partition)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=plan, args=(name,)) for name in ("monday", "tuesday", "all")]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert errors == []
+    everything = [_ids(campaign, one) for one in plans.values()]
+    assert everything[0] == everything[1] == everything[2]
+    for one in plans.values():
+        campaign.round(one.plan_id)
+    assert campaign.posts == 3
+    for one in plans.values():  # clean-up of the first leaves what the others have not merged
+        assert campaign.pipeline.publish(one.plan_id).transcribed == 8
+
+
+def test_clean_up_leaves_what_another_open_plan_has_not_merged_yet(campaign: Campaign) -> None:
+    first = campaign.plan(NAMES[:3], partition="monday")
+    second = campaign.plan(NAMES[:3], partition="all")
+    campaign.round(first.plan_id)
+    campaign.pipeline.publish(first.plan_id)
+    campaign.round(second.plan_id)
+    assert campaign.pipeline.publish(second.plan_id).transcribed == 3
+    assert campaign.posts == 1
+    assert campaign.service.jobs == {}
+
+
+def test_a_publication_while_a_plan_reads_is_noticed(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the claims and the look at what is published elsewhere, another partition is published."""
+    from speech_backfill.plan import planner
+
+    other = campaign.plan(NAMES[:3], partition="monday")
+    campaign.round(other.plan_id)
+    load, looks = planner.load_elsewhere, []
+
+    def publish_after(*args: Any, **kwargs: Any) -> None:
+        load(*args, **kwargs)
+        looks.append(1)
+        if len(looks) == 1:
+            campaign.pipeline.publish(other.plan_id)
+
+    monkeypatch.setattr(planner, "load_elsewhere", publish_after)
+    plan = campaign.plan(NAMES[:3], partition="all")
+    assert len(looks) == 2
+    assert (plan.elsewhere, plan.to_submit, plan.chunks) == (3, 0, 0)
