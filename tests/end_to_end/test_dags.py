@@ -124,6 +124,11 @@ def test_a_backfill_publishes_each_day_and_reprocesses_only_the_failed_one(deplo
         r"holds no audio file|does not exist", deployment.log(DAILY, failed["dag_run_id"], "plan")
     )
 
+    def no_backfill_runs():
+        found = deployment.stack.airflow.api.get(f"/backfills?dag_id={DAILY}")["backfills"]
+        return True if all(one["completed_at"] for one in found) else None
+
+    until(no_backfill_runs, 120)
     deployment.upload("nightly/2026/11/02/late.wav")
     before = deployment.submitted()
     deployment.airflow("backfill", "create", "--dag-id", DAILY, *dates, "--reprocess-behavior", "failed")
