@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -170,6 +172,20 @@ class Campaign:
         """The same installation under other settings."""
         settings = replace(self.pipeline.settings, **changes)
         return replace(self, pipeline=replace(self.pipeline, settings=settings))
+
+    def clone(self, folder: Path) -> Campaign:
+        """A copy of ledger and store as they are now, at the same services; cheaper than doing all of it again."""
+        folder.mkdir()
+        with (
+            closing(sqlite3.connect(self.folder / "ledger.db")) as here,
+            closing(sqlite3.connect(folder / "ledger.db")) as there,
+        ):
+            here.backup(there)
+        store = Store.open("memory://")
+        for path, content in self.everything_written().items():
+            store.put(path, content)
+        ledger = Ledger.open(f"sqlite:///{folder}/ledger.db", self.clock)
+        return replace(self, folder=folder, pipeline=replace(self.pipeline, ledger=ledger, store=store))
 
     def manifest(self, rows: Iterable[Any], name: str = "manifest.csv") -> str:
         """Write a manifest: names, (name, etag), or whole rows of columns."""

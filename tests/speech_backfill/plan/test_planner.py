@@ -177,7 +177,7 @@ def test_an_index_that_is_gone_is_never_taken_for_nothing_transcribed(campaign: 
 
 
 def test_files_that_failed_in_another_partition_are_submitted(campaign: Campaign) -> None:
-    campaign.says = lambda one: Bad()
+    campaign.says = lambda _: Bad()
     campaign.run(NAMES[:2], partition="monday")
     plan = campaign.plan(NAMES[:2], partition="all")
     assert (plan.elsewhere, plan.to_submit) == (0, 2)
