@@ -46,10 +46,10 @@ from azure_speech.dag_parts import (
     tags=[*TAGS, "on demand"],
     params={
         "source": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             title="Source",
-            description="Manifest, or container prefix ending in /: az://recordings/calls/2026/",
+            description="Manifest, or container prefix ending in /: az://recordings/calls/2026/. Not needed for Only failed.",
         ),
         "partition": Param(
             "",
@@ -73,7 +73,7 @@ from azure_speech.dag_parts import (
             items={"type": "string"},
             title="Include",
             description="Globs below the prefix, one a line, such as **/*.wav. Empty: all audio suffixes.",
-            section="Source",
+            section="Reading the source",
         ),
         "exclude_globs": Param(
             [],
@@ -81,14 +81,14 @@ from azure_speech.dag_parts import (
             items={"type": "string"},
             title="Exclude",
             description="Globs below the prefix, one a line.",
-            section="Source",
+            section="Reading the source",
         ),
         "uri_column": Param(
             None,
             type=["null", "string"],
             title="URI column",
             description="The manifest's column of URIs. Empty: uri, url, audio_url, audio_filepath, path or file.",
-            section="Source",
+            section="Reading the source",
         ),
     },
 )

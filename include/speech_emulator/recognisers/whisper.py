@@ -7,7 +7,7 @@ is heard on its own. Stretches without speech give no phrase: Whisper would inve
 import asyncio
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,7 +115,7 @@ class WhisperRecogniser:
             vad_parameters={"min_silence_duration_ms": 500},
         )
         for segment in segments:
-            words = tuple(_word(word, offset_ms) for word in segment.words or () if word.word.strip())
+            words = _words(segment.words or (), offset_ms)
             if words:
                 yield Phrase(
                     channel,
@@ -138,11 +138,25 @@ def is_silent(audio: "NDArray[np.float32]", threshold_dbfs: float) -> bool:
     return 10 * math.log10(loudest + 1e-12) < threshold_dbfs
 
 
-def _word(word: Any, offset_ms: int) -> Word:
-    start, end = round(float(word.start) * 1000), round(float(word.end) * 1000)
-    return Word(
-        word.word.strip(), offset_ms + start, offset_ms + max(start, end), _confidence(word.probability)
-    )
+def _words(heard: Iterable[Any], offset_ms: int) -> tuple[Word, ...]:
+    """The words with their times; a piece without a space before it ("-hearted") belongs to the word before."""
+    words: list[Word] = []
+    for piece in heard:
+        text = piece.word.strip()
+        if not text:
+            continue
+        start, end = round(float(piece.start) * 1000), round(float(piece.end) * 1000)
+        word = Word(text, offset_ms + start, offset_ms + max(start, end), _confidence(piece.probability))
+        if words and not piece.word[0].isspace():
+            before = words.pop()
+            word = Word(
+                before.text + text,
+                before.start_ms,
+                max(before.end_ms, word.end_ms),
+                min(before.confidence, word.confidence),
+            )
+        words.append(word)
+    return tuple(words)
 
 
 def _confidence(value: float) -> float:
