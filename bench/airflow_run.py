@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         run_id = dag_run.start(
             api, dag_run.configuration(f"az://{RECORDINGS_CONTAINER}/bench/manifest.csv", "bench")
         )
-        ended = dag_run.follow(api, run_id, print, timeout_seconds=3600)
+        ended = dag_run.follow(api, run_id, print, also=lambda: "", timeout_seconds=3600)
         seconds = time.monotonic() - began
         used = {name: value - before.get(name, 0.0) for name, value in cpu_seconds(stack).items()}
         if ended.state != "success":
@@ -50,14 +50,14 @@ def main(arguments: list[str]) -> int:
         run_path = f"/dags/{dag_run.DAG_ID}/dagRuns/{quote(run_id, safe='')}"
         report = api.get(f"{run_path}/taskInstances/publish/xcomEntries/return_value")["value"]
     states = Counter(one.state for one in ended.tasks)
-    ran = states["success"]
+    ran = states["done"]
     ours = {name: value for name, value in used.items() if name not in {"azurite", "speech-emulator"}}
     print(f"\nmachine            {platform.machine()}, Python {platform.python_version()}")
     print(f"audio files        {files:,}; outcomes {report}")
     print(f"task instances     {ran} succeeded, {sum(states.values()) - ran} skipped")
     print(f"wall               {seconds:.1f} s from trigger to success")
     print(f"files per second   {files / seconds:.0f}")
-    for name, value in sorted(used.items()):
+    for name, value in sorted(used.items()):  # task processes are the scheduler's children, so they count there
         print(f"CPU {name:<15} {value:.1f} s")
     print(f"CPU per task instance, Airflow and our code in it  {sum(ours.values()) / ran:.2f} s")
     print(f"CPU per 1,000 files, Airflow and our code in it    {sum(ours.values()) / files * 1000:.2f} s")
