@@ -15,8 +15,10 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import sqlalchemy as sa
+
 from speech_backfill import credentials, paths
-from speech_backfill.errors import SettingsError, SpeechBackfillError
+from speech_backfill.errors import SettingsError, SpeechBackfillError, StoreError
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import PROFANITY_MODES, PUNCTUATION_MODES, TranscriptionOptions
@@ -39,6 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = parsed.command(parsed)
     except SpeechBackfillError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except sa.exc.SQLAlchemyError as error:
+        # Without the statement and its parameters, which follow on further lines.
+        print(
+            f"error: The ledger failed ({str(error).splitlines()[0]}). Nothing is lost: check that it is up, then run the "
+            "same command again.",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print(
@@ -156,9 +166,13 @@ def _report(parsed: argparse.Namespace) -> int:
         )
         return 1
     store = Store.open(settings.require_store(), credentials.accounts(os.environ))
-    print(
-        store.get(paths.report(parsed.partition, published.plan_id, "json" if parsed.json else "md")).decode()
-    )
+    path = paths.report(parsed.partition, published.plan_id, "json" if parsed.json else "md")
+    try:
+        print(store.get(path).decode())
+    except FileNotFoundError as error:
+        raise StoreError(
+            "read", path, "it is not there, although the ledger knows the publication"
+        ) from error
     return 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -205,13 +206,15 @@ def _replace_locally(store: Store, path: str, data: bytes, expected_etag: str) -
 
     assert store.local_root is not None
     target = store.local_root / path
-    lock = target.with_name(f".{target.name}.lock")
+    # Named by a digest: the object's own name may be as long as the file system allows.
+    name = blake2b(target.name.encode(), digest_size=8).hexdigest()
+    lock = target.with_name(f".{name}.lock")
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         current = store.get_versioned(path)
         if current is None or current[1] != expected_etag:
             raise StoreConflict(path)
-        draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
+        draft = target.with_name(f".{name}.{os.getpid()}.draft")
         draft.write_bytes(data)
         with draft.open("rb") as written:
             os.fsync(written.fileno())

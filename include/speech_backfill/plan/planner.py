@@ -174,13 +174,19 @@ class Planner:
     def _published_options(
         self, connection: duckdb.DuckDBPyConnection, request: PlanRequest
     ) -> dict[str, TranscriptionOptions]:
-        """The options of published files, found again through the chunks they were submitted in."""
+        """The options of files that are not transcribed, found again through the chunks they were submitted in."""
         options = {request.options.options_id: request.options}
         rows = connection.execute(
-            "SELECT DISTINCT options_id, chunk_id FROM prior WHERE chunk_id IS NOT NULL"
+            "SELECT DISTINCT options_id, chunk_id FROM prior WHERE chunk_id IS NOT NULL AND outcome <> 'transcribed'"
         ).fetchall()
         wanted = {options_id: chunk_id for options_id, chunk_id in rows if options_id not in options}
         known = self.ledger.options_of_chunks(list(wanted.values()))
+        unknown = sorted(set(wanted.values()) - known.keys())
+        if unknown:
+            raise ManifestError(
+                f"Partition {request.partition}: the ledger does not know chunk {unknown[0]}, and so not the options that "
+                "its files were submitted with. Nothing was planned. Plan the partition from its source instead."
+            )
         return options | {
             options_id: known[chunk_id] for options_id, chunk_id in wanted.items() if chunk_id in known
         }

@@ -278,6 +278,16 @@ def test_only_failed_of_what_was_never_published_is_an_error(campaign: Campaign)
         campaign.plan(None, only_failed=True)
 
 
+def test_only_failed_without_the_ledger_that_knows_the_options_says_so(
+    campaign: Campaign, campaign_with: Callable[..., Campaign]
+) -> None:
+    campaign.says = lambda _: Bad("Timeout")
+    campaign.run(NAMES[:2], repairs=0, options=TranscriptionOptions(locale="de-DE"))
+    other = campaign_with(store=campaign.store)
+    with pytest.raises(ManifestError, match="the ledger does not know chunk"):
+        other.plan(None, only_failed=True)
+
+
 def test_reprocess_pays_again_once_for_each_run_key(campaign: Campaign) -> None:
     campaign.run(NAMES)
     assert campaign.posts == 3
