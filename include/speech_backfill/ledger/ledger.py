@@ -21,7 +21,7 @@ from speech_backfill.ledger.records import (
     PlanState,
     TranscriptionState,
 )
-from speech_backfill.model import Clock, Shard, TranscriptionOptions
+from speech_backfill.model import Clock, Shard, Status, TranscriptionOptions
 
 _COMMIT_LOCK = 7_305_510_230
 """Any number that no other use of the database takes: plans are committed one at a time on PostgreSQL."""
@@ -57,6 +57,7 @@ class NewPlacement:
     shard: int
     ordinal: int
     attempt: int
+    away_from: str | None = None
 
 
 class Ledger:
@@ -165,6 +166,7 @@ class Ledger:
                 "shard": one.shard,
                 "ordinal": one.ordinal,
                 "attempt": one.attempt,
+                "away_from": one.away_from,
             }
             for one in new
         ]
@@ -276,7 +278,7 @@ class Ledger:
         with self.engine.begin() as connection:
             rows = connection.execute(query).all()
         return [
-            Placement(row.plan_id, row.round, row.shard, row.ordinal, row.attempt, _chunk(row))
+            Placement(row.plan_id, row.round, row.shard, row.ordinal, row.attempt, _chunk(row), row.away_from)
             for row in rows
         ]
 
@@ -318,6 +320,22 @@ class Ledger:
                 query = sa.select(schema.chunks.c.chunk_id, schema.chunks.c.options)
                 for row in connection.execute(query.where(schema.chunks.c.chunk_id.in_(some))):
                     found[row.chunk_id] = TranscriptionOptions.from_json(row.options)
+        return found
+
+    def failed_as_a_whole(self, chunk_ids: Sequence[str]) -> set[tuple[str, int]]:
+        """(chunk id, attempt) of those transcriptions of *chunk_ids* that held several files and that the service failed."""
+        found: set[tuple[str, int]] = set()
+        table = schema.transcriptions
+        with self.engine.begin() as connection:
+            for some in _slices(chunk_ids, 500):
+                query = (
+                    sa.select(table.c.chunk_id, table.c.attempt)
+                    .join(schema.chunks)
+                    .where(
+                        table.c.chunk_id.in_(some), table.c.status == Status.FAILED, schema.chunks.c.files > 1
+                    )
+                )
+                found.update((row.chunk_id, row.attempt) for row in connection.execute(query))
         return found
 
     def next_attempts(self, chunk_ids: Iterable[str]) -> dict[str, int]:

@@ -73,6 +73,8 @@ class Placement:
     ordinal: int
     attempt: int
     chunk: ChunkRecord
+    away_from: str | None = None
+    """The resource that was in trouble with these files; another one is taken if there is one."""
 
     @property
     def token(self) -> str:

@@ -85,6 +85,12 @@ placements = sa.Table(
     sa.Column("shard", sa.Integer, nullable=False),
     sa.Column("ordinal", sa.Integer, nullable=False, comment="order within the shard"),
     sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column(
+        "away_from",
+        sa.Text,
+        nullable=True,
+        comment="the resource that was in trouble with these files: another one, if there is one",
+    ),
 )
 
 transcriptions = sa.Table(

@@ -7,6 +7,7 @@ A worker that slept past its lease finds its writes refused (`LeaseLost`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -64,7 +65,8 @@ class Submissions:
     ) -> Reservation:
         """Commit the intent to submit *placement* to one of *resources*, within window and budget, or say why not.
 
-        Picks the resource with the least unfinished audio among those with room in their window. A row whose answer
+        Picks the resource with the least unfinished audio among those with room in their window; the one that the
+        placement is to keep away from only where there is no other. A row whose answer
         is unknown is handed out again only when its lease has run out, and then to be looked up first.
         """
         now = self._clock()
@@ -72,6 +74,7 @@ class Submissions:
             plan = connection.execute(
                 self._locked(sa.select(schema.plans).where(schema.plans.c.plan_id == placement.plan_id))
             ).one()
+            placement = self._standing(connection, placement)
             row = self._row(connection, placement)
             if row is not None and row.state != TranscriptionState.REFUSED:
                 if row.state != TranscriptionState.INTENDED:
@@ -83,9 +86,10 @@ class Submissions:
                 )
             if plan.state != PlanState.OPEN:
                 return PlanSuperseded(placement.plan_id)
-            chosen = self._roomiest(connection, resources)
+            others = [one for one in resources if one != placement.away_from] or list(resources)
+            chosen = self._roomiest(connection, others)
             if chosen is None:
-                return WindowFull(self._unfinished(connection, resources))
+                return WindowFull(self._unfinished(connection, others))
             if plan.budget_ms is not None:
                 spent = self._reserved_ms(connection, placement.plan_id)
                 if spent + placement.chunk.audio_ms > plan.budget_ms:
@@ -146,11 +150,13 @@ class Submissions:
             lease_until=0.0,
         )
 
-    def record_duplicate(self, record: TranscriptionRecord, transcription_id: str) -> None:
-        """A second transcription of the same attempt was found at the service; it is deleted once it has ended."""
+    def record_duplicate(
+        self, record: TranscriptionRecord, transcription_id: str, *, resource: str | None = None
+    ) -> None:
+        """A second transcription of the same attempt was found (at *resource*); it is deleted once it has ended."""
         row = insert_into(self._engine, schema.duplicates).values(
             transcription_id=transcription_id,
-            resource=record.resource,
+            resource=resource or record.resource,
             chunk_id=record.chunk_id,
             attempt=record.attempt,
             found_at=self._clock(),
@@ -205,8 +211,38 @@ class Submissions:
         with self._engine.begin() as connection:
             return self._row(connection, placement, lock=False)
 
+    def given_up_before(self, placement: Placement) -> list[TranscriptionRecord]:
+        """Earlier attempts at the placement's chunk that were given up at their deadline: they may have ended since."""
+        query = sa.select(_T).where(
+            _T.c.chunk_id == placement.chunk.chunk_id,
+            _T.c.attempt < placement.attempt,
+            _T.c.state == TranscriptionState.GIVEN_UP,
+            _T.c.transcription_id.is_not(None),
+        )
+        with self._engine.begin() as connection:
+            return [_record(row) for row in connection.execute(query.order_by(_T.c.attempt))]
+
+    def take_late(self, placement: Placement, late: TranscriptionRecord) -> bool:
+        """Let *placement* stand for *late*, an earlier attempt that succeeded after it was given up.
+
+        False where the placement's own attempt is with the service already, or may be.
+        """
+        with self._engine.begin() as connection:
+            connection.execute(
+                self._locked(
+                    sa.select(schema.plans.c.plan_id).where(schema.plans.c.plan_id == placement.plan_id)
+                )
+            )
+            row = self._row(connection, self._standing(connection, placement))
+            if row is not None and row.state != TranscriptionState.REFUSED:
+                return False
+            connection.execute(
+                schema.placements.update().where(_place(placement)).values(attempt=late.attempt)
+            )
+            return True
+
     def of_plan(self, plan_id: str) -> list[TranscriptionRecord]:
-        """Every transcription that the plan's placements stand for, whoever submitted it."""
+        """Every transcription that the plan's placements stand for, once, whoever submitted it."""
         query = (
             sa.select(_T)
             .join(
@@ -219,7 +255,8 @@ class Submissions:
             .order_by(schema.placements.c.round, schema.placements.c.shard, schema.placements.c.ordinal)
         )
         with self._engine.begin() as connection:
-            return [_record(row) for row in connection.execute(query)]
+            # A repair that takes a late success stands for the same attempt as the round before.
+            return list(dict.fromkeys(_record(row) for row in connection.execute(query)))
 
     def duplicates_of_plan(self, plan_id: str) -> list[tuple[str, str]]:
         """(resource, transcription id) of second transcriptions that were found of the plan's chunks."""
@@ -284,6 +321,11 @@ class Submissions:
 
     # --- inside a transaction ---------------------------------------------------------------------
 
+    def _standing(self, connection: sa.Connection, placement: Placement) -> Placement:
+        """*placement* with the attempt that it stands for now: another worker may have taken a late success."""
+        attempt = connection.execute(sa.select(schema.placements.c.attempt).where(_place(placement))).scalar()
+        return placement if attempt is None else replace(placement, attempt=int(attempt))
+
     def _row(
         self, connection: sa.Connection, placement: Placement, *, lock: bool = True
     ) -> TranscriptionRecord | None:
@@ -327,10 +369,13 @@ class Submissions:
 
     def _reserved_ms(self, connection: sa.Connection, plan_id: str) -> int:
         placed = schema.placements
+        ours = sa.select(placed.c.chunk_id).where(
+            placed.c.plan_id == plan_id, placed.c.chunk_id == _T.c.chunk_id, placed.c.attempt == _T.c.attempt
+        )
         spent = connection.execute(
-            sa.select(sa.func.coalesce(sa.func.sum(_T.c.audio_ms), 0))
-            .join(placed, sa.and_(placed.c.chunk_id == _T.c.chunk_id, placed.c.attempt == _T.c.attempt))
-            .where(placed.c.plan_id == plan_id, _T.c.state != TranscriptionState.REFUSED)
+            sa.select(sa.func.coalesce(sa.func.sum(_T.c.audio_ms), 0)).where(
+                ours.exists(), _T.c.state != TranscriptionState.REFUSED
+            )
         ).scalar_one()
         return int(spent)
 
@@ -360,6 +405,15 @@ class Submissions:
     def _locked(self, query: sa.Select[Any]) -> sa.Select[Any]:
         """Row locks where the database has them; SQLite's transaction holds the only write lock already."""
         return query if self._engine.dialect.name == "sqlite" else query.with_for_update()
+
+
+def _place(placement: Placement) -> sa.ColumnElement[bool]:
+    table = schema.placements
+    return sa.and_(
+        table.c.plan_id == placement.plan_id,
+        table.c.round == placement.round,
+        table.c.chunk_id == placement.chunk.chunk_id,
+    )
 
 
 def _key(record: TranscriptionRecord) -> sa.ColumnElement[bool]:
