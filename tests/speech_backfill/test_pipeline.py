@@ -358,7 +358,25 @@ def test_links_that_expire_in_mid_download_are_renewed(campaign: Campaign) -> No
     assert service.calls["files"] == 2  # whoever came first listed for all
 
 
-def test_a_transcription_purged_before_download_is_said_and_repaired(campaign: Campaign) -> None:
+def test_a_transcription_purged_before_download_is_said_and_not_paid_again_unasked(
+    campaign: Campaign,
+) -> None:
+    summary = campaign.plan(NAMES[:3])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    campaign.submit(shard)
+    campaign.service.jobs.clear()
+    merged = campaign.pipeline.merge(shard)
+    assert (merged.missing, merged.can_retry) == (3, 0)
+    assert campaign.pipeline.reconcile(summary.plan_id, 0) == []
+    campaign.pipeline.publish(summary.plan_id)
+    assert campaign.rows()["call 00.wav"]["error_code"] == "ResultsPurged"
+    assert campaign.posts == 1
+
+
+def test_a_purged_transcription_is_repaired_where_the_settings_allow_it(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    campaign = campaign_with(resubmit_purged=True)
     summary = campaign.plan(NAMES[:3])
     (shard,) = campaign.pipeline.shards(summary.plan_id)
     campaign.submit(shard)

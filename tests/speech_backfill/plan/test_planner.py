@@ -329,6 +329,20 @@ def test_reprocess_does_not_adopt_what_another_run_has_under_way(campaign: Campa
     assert campaign.posts == 3
 
 
+def test_a_file_in_two_adopted_chunks_of_one_shard_has_its_rows_once(campaign: Campaign) -> None:
+    first = campaign.plan(NAMES[:3])
+    campaign.submit(*campaign.pipeline.shards(first.plan_id))
+    campaign.clock.now += 60
+    second = campaign.plan(NAMES[1:4], run_key="again", reprocess=True)
+    campaign.submit(*campaign.pipeline.shards(second.plan_id))
+    third = campaign.with_settings(max_shards=1).plan(NAMES[:4], run_key="later")
+    assert [len(one) for one in _chunks(campaign, third)] == [3, 3]
+    campaign.round(third.plan_id)
+    assert campaign.pipeline.publish(third.plan_id).transcribed == 4
+    assert len(campaign.texts()) == 4
+    assert campaign.posts == 2
+
+
 def test_a_dry_run_writes_nothing_at_all(campaign: Campaign) -> None:
     before = _everything(campaign)
     plan = campaign.plan(NAMES, dry_run=True)
