@@ -189,14 +189,30 @@ class Publisher:
         return report.RunReport(**values, reasons=reasons)
 
     def _remove_superseded(self, plan: PlanRecord, visible: PublishedPartition) -> None:
-        """Remove part files that no version holds any more. Parts of plans still open are left: they may be about to be."""
+        """Remove part files that no version holds any more. Parts of plans still open are left: they may be about to be.
+
+        A publisher that was held up must not remove what a newer version holds: it looks at what there is first, and
+        then whether its own version is the visible one still. Nothing that it saw before that can be part of a newer one.
+        """
         kept = {part.path for parts in visible.tables.values() for part in parts}
-        for table in ("outcomes", *CONTENT_TABLES):
-            for stored in self.store.list(table_directory(table, plan.partition)):
-                owner = Path(stored.path).name.split("-", 1)[0].removesuffix(".parquet")
-                if stored.path not in kept and self.ledger.state(owner) is not PlanState.OPEN:
-                    self.store.delete(stored.path)
-        for stored in self.store.list(paths.indexes(plan.partition)):
-            owner = Path(stored.path).stem
-            if owner != visible.plan_id and self.ledger.state(owner) is not PlanState.OPEN:
-                self.store.delete(stored.path)
+        left = [
+            stored.path
+            for table in ("outcomes", *CONTENT_TABLES)
+            for stored in self.store.list(table_directory(table, plan.partition))
+            if stored.path not in kept
+            and self._is_over(Path(stored.path).name.split("-", 1)[0].removesuffix(".parquet"))
+        ]
+        left += [
+            stored.path
+            for stored in self.store.list(paths.indexes(plan.partition))
+            if Path(stored.path).stem != visible.plan_id and self._is_over(Path(stored.path).stem)
+        ]
+        now = published(self.store, plan.partition).partition
+        if now is None or now.plan_id != visible.plan_id:
+            return  # whoever published after us removes what is left over
+        for path in left:
+            self.store.delete(path)
+
+    def _is_over(self, plan_id: str) -> bool:
+        """Whether the plan can't publish any more."""
+        return self.ledger.state(plan_id) is not PlanState.OPEN
