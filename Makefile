@@ -7,7 +7,7 @@ export PYTHONPATH := include:plugins
 VENV_PATH := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up down status tables install lint format types contracts check docs lock clean clean-state bench
+.PHONY: help demo test up down status tables install lint format types contracts check docs lock clean clean-state bench faults
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ lock: install ## pin the newest fitting packages: requirements.txt and package-l
 
 bench: install ## measure files per second and CPU per task instance with the synthetic recogniser
 	@$(VENV_PATH) $(RUN) -m bench $(ARGS)
+
+faults: install ## kill, freeze and disturb runs at every point and print what came of it (ARGS="--quick")
+	@PYTHONPATH=$(PYTHONPATH):tests:. $(VENV_PATH) $(RUN) -m faults $(ARGS)
 
 clean-state: down ## stop the stack and forget its state: transcriptions, tables, Airflow's database
 	@rm -rf .stack

@@ -1,0 +1,234 @@
+"""`python -m faults`: kill, freeze and disturb runs at every point, and print what came of it as a table.
+
+    --quick                the part that the tests play
+    --only NAME …          rows whose name begins so
+    --seed N               of everything that is drawn
+    --repeat N             how often every crash point is played
+    --replay CASE          one case of the crash matrix again, with its name from the list of failures
+
+Exit status 1 if anything was lost, wrong, or paid twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from faults import table
+from faults.matrix import Calm, Case, Verdict, World, every_point, frozen, is_the_hole, pairs
+from faults.points import AFTER, DURING
+from faults.table import Row
+
+WORKERS = 2
+
+
+class Worlds:
+    """Several worlds at once, for as many cores."""
+
+    def __init__(self, worlds: Sequence[World]) -> None:
+        self._free: SimpleQueue[World] = SimpleQueue()
+        self.first = worlds[0]
+        self._count = len(worlds)
+        for one in worlds:
+            self._free.put(one)
+
+    @classmethod
+    @contextmanager
+    def opened(cls, folder: Path, count: int = WORKERS, **values: Any) -> Iterator[Worlds]:
+        with ExitStack() as stack:
+            yield cls(
+                [stack.enter_context(World.opened(folder / f"world-{n}", **values)) for n in range(count)]
+            )
+
+    def play(self, cases: Sequence[Case], calm: Calm, *, migrated: bool = True) -> list[Verdict]:
+        done = [0]
+        lock = threading.Lock()
+
+        def one(case: Case) -> Verdict:
+            world = self._free.get()
+            try:
+                return world.tell(case, calm, migrated=migrated)
+            finally:
+                self._free.put(world)
+                with lock:
+                    done[0] += 1
+                    if done[0] % 25 == 0:
+                        print(f"    {done[0]} of {len(cases)}", file=sys.stderr, flush=True)
+
+        with ThreadPoolExecutor(self._count) as pool:
+            return list(pool.map(one, cases))
+
+
+def crash_rows(options: argparse.Namespace) -> Iterator[Callable[[], Row]]:
+    """The crash matrix, row by row."""
+
+    def matrix(name: str, choose: Callable[[Calm], list[Case]], **values: Any) -> Callable[[], Row]:
+        calm_mode = values.pop("calm_mode", "command")
+        migrated = values.pop("migrated", True)
+        seed = values.pop("seed", "-")
+
+        def run() -> Row:
+            began = time.monotonic()
+            with (
+                tempfile.TemporaryDirectory(prefix="faults-") as folder,
+                Worlds.opened(Path(folder), **values) as worlds,
+            ):
+                calm = worlds.first.calm(calm_mode, migrated=migrated)
+                cases = choose(calm)
+                verdicts = worlds.play(cases * options.repeat, calm, migrated=migrated)
+            row = Row(name, points=len(cases), repetitions=options.repeat, seed=seed).add(verdicts)
+            row.seconds = time.monotonic() - began
+            return row
+
+        run.__name__ = name
+        return run
+
+    some = 9 if options.quick else 1
+    seed = options.seed
+    yield matrix("kill -9, command again", lambda calm: every_point(calm, "command")[::some])
+    yield matrix(
+        "kill -9, task again at once",
+        lambda calm: every_point(calm, "tasks", at_once=True)[::some],
+        calm_mode="tasks",
+    )
+    yield matrix(
+        "kill -9 in ledger statements",
+        lambda calm: [one for one in every_point(calm, "command") if one.label.startswith("statement")][
+            ::some
+        ],
+        statements=True,
+    )
+    yield matrix(
+        "kill -9 at the first start",
+        lambda calm: every_point(calm, "command", sides=(AFTER,))[: 30 // some],
+        migrated=False,
+        statements=True,
+    )
+    count = 8 if options.quick else 60
+    yield matrix(
+        "kill -9 twice",
+        lambda calm: pairs(calm, "command", count=count, seed=seed),
+        seed=str(seed),
+    )
+    yield matrix(
+        "kill -9 twice, tasks",
+        lambda calm: pairs(calm, "tasks", count=count // 2, seed=seed + 1),
+        calm_mode="tasks",
+        seed=str(seed + 1),
+    )
+    yield matrix(
+        "frozen worker, replaced",
+        lambda calm: [one for one in frozen(calm) if not is_the_hole(one)][::some],
+    )
+    _hole.__name__ = "frozen in the named hole"
+    yield _hole
+
+    def postgres() -> Row:
+        return _postgres(options)
+
+    postgres.__name__ = "kill -9, PostgreSQL ledger"
+    yield postgres
+
+
+def _hole() -> Row:
+    """What the architecture names as the hole: one duplicate for each case, and nothing else."""
+    began = time.monotonic()
+    row = Row("frozen in the named hole")
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder, Worlds.opened(Path(folder)) as worlds:
+        calm = worlds.first.calm()
+        cases = [one for one in frozen(calm) if is_the_hole(one)]
+        for verdict in worlds.play(cases, calm):
+            if verdict.duplicates == 1 and not (verdict.lost or verdict.wrong_rows):
+                row.allowed += 1
+                row.add([Verdict(verdict.case, lives=verdict.lives)])
+            else:
+                row.add([verdict])
+    row.seconds = time.monotonic() - began
+    return row
+
+
+def _postgres(options: argparse.Namespace) -> Row:
+    from itertools import count
+
+    from postgres import PostgresNotAvailable, fresh_database, postgres_running
+
+    began = time.monotonic()
+    row = Row("kill -9, PostgreSQL ledger")
+    try:
+        with (
+            ExitStack() as databases,
+            tempfile.TemporaryDirectory(prefix="faults-") as folder,
+            postgres_running() as server,
+        ):
+            numbers, lock = count(), threading.Lock()
+
+            def fresh() -> str:
+                with lock:
+                    return databases.enter_context(fresh_database(server, f"crash_{next(numbers)}"))
+
+            with Worlds.opened(Path(folder), ledger_urls=fresh) as worlds:
+                calm = worlds.first.calm()
+                cases = [
+                    one
+                    for one in every_point(calm, "command")
+                    if one.label.startswith("commit")
+                    or (one.label.startswith("POST") and one.kills[0].side in {DURING, AFTER})
+                ]
+                row.add(worlds.play(cases[:: 9 if options.quick else 2], calm))
+    except PostgresNotAvailable as error:
+        row.name += f" (not played: {str(error)[:60]})"
+    row.seconds = time.monotonic() - began
+    return row
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play what is asked for; print the table."""
+    parser = argparse.ArgumentParser(prog="faults", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--replay")
+    options = parser.parse_args(arguments)
+    if options.replay:
+        return _replay(options.replay)
+    rows: list[Row] = []
+    names = options.only
+    for run in all_rows(options):
+        if names and not any(run.__name__.startswith(one) for one in names):
+            continue
+        row = run()
+        rows.append(row)
+        print(table.text([row]).splitlines()[-1], file=sys.stderr, flush=True)
+    print(table.text(rows))
+    print(table.failures(rows))
+    return 1 if any(row.bad for row in rows) else 0
+
+
+def all_rows(options: argparse.Namespace) -> Iterator[Callable[[], Row]]:
+    """Every row of the table, unplayed."""
+    yield from crash_rows(options)
+
+
+def _replay(name: str) -> int:
+    case = Case.parse(name)
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder, World.opened(Path(folder)) as world:
+        calm = world.calm(case.mode)
+        labels = {str(kill): label for kill, label in calm.points}
+        print(f"{case.name}: {labels.get(str(case.kills[0]))}")
+        verdict = world.tell(case, calm)
+    print(verdict)
+    return 0 if verdict.good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
