@@ -8,31 +8,41 @@ from speech_backfill.errors import SpeechBackfillError
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import PlanState, TranscriptionState
 from speech_backfill.ledger.submissions import Submissions
+from speech_backfill.model import Status
 from speech_backfill.services import Services
 from speech_backfill.speech.client import Deleted
 
 log = logging.getLogger(__name__)
 
+_ENDED = {Status.SUCCEEDED, Status.FAILED}
+
 
 async def delete_at_service(ledger: Ledger, services: Services, plan_id: str) -> int:
     """Delete what the published plan has settled, and duplicates that have ended; returns how many are gone.
 
-    Failures are logged and left to the service's time to live: cleaning up never fails a run.
+    Duplicates of earlier plans that had not ended then are among them. What was given up and has succeeded late goes
+    once another attempt has brought its transcripts; until then a repair may still take it. Failures are logged and left to the service's time to live: cleaning up never fails a run.
     """
     if ledger.plan(plan_id).state is not PlanState.PUBLISHED:
         return 0
     submissions, gone = Submissions(ledger), 0
     # Another partition's plan may have adopted a chunk and not have merged it yet: it deletes it in its turn.
     wanted = ledger.wanted_by_others(plan_id)
+    records = submissions.of_plan(plan_id)
+    again = {one.chunk_id: one.attempt for one in records if one.status == Status.SUCCEEDED}
     settled = [
         (record.resource, record.transcription_id)
-        for record in submissions.of_plan(plan_id)
+        for record in records
         if record.transcription_id
-        and record.state is TranscriptionState.ENDED
         and record.settled_at is not None
         and record.chunk_id not in wanted
+        and (
+            record.state is TranscriptionState.ENDED
+            or (record.status in _ENDED and again.get(record.chunk_id, 0) > record.attempt)
+        )
     ]
-    for resource, transcription_id in [*settled, *submissions.duplicates_of_plan(plan_id)]:
+    duplicates = {one.transcription_id: one.resource for one in submissions.duplicates_left()}
+    for resource, transcription_id in [*settled, *((where, which) for which, where in duplicates.items())]:
         try:
             answer = await services.client(resource).delete(transcription_id)
         except (
@@ -40,7 +50,10 @@ async def delete_at_service(ledger: Ledger, services: Services, plan_id: str) ->
         ) as error:  # of the service, or of a resource that is not configured any more
             log.warning("%s not deleted at %s: %s", transcription_id, resource, error)
             continue
-        gone += isinstance(answer, Deleted)
+        if isinstance(answer, Deleted):
+            gone += 1
+            if transcription_id in duplicates:
+                submissions.record_duplicate_deleted(transcription_id)
     return gone
 
 
@@ -50,11 +63,13 @@ async def note_duplicates(ledger: Ledger, services: Services, plan_id: str) -> N
     What can't be learned is logged and left open: it never fails a run.
     """
     submissions = Submissions(ledger)
-    for resource, transcription_id in submissions.duplicates_of_plan(plan_id):
+    for one in submissions.duplicates_of_plan(plan_id):
+        if one.billed_ms is not None:
+            continue
         try:
-            seen = await services.client(resource).get(transcription_id)
+            seen = await services.client(one.resource).get(one.transcription_id)
         except SpeechBackfillError as error:
-            log.warning("%s at %s: its cost is not known: %s", transcription_id, resource, error)
+            log.warning("%s at %s: its cost is not known: %s", one.transcription_id, one.resource, error)
             continue
         if seen.status.ended:
-            submissions.record_duplicate_cost(transcription_id, seen.duration_ms)
+            submissions.record_duplicate_cost(one.transcription_id, seen.duration_ms)

@@ -82,14 +82,21 @@ KNOWN = (
     KnownError(OurCode.TRANSCRIPTION_FAILED, _NEVER, "failed alone, without a reason"),
 )  # fmt: skip
 
+PASSING_MESSAGE = "authentication failed"
+"""Of "Authentication failed for recordings URI", under codes that differ: the SAS had ended before the file was read."""
+
 _CLASSES = {one.code.lower(): one.error_class for one in KNOWN}
+
+
+def codes_of(wanted: ErrorClass) -> list[str]:
+    """The known codes of a class."""
+    return [one.code for one in KNOWN if one.error_class is wanted]
 
 
 def error_class(code: str | None, message: str | None) -> ErrorClass:
     """The class of a failure of *code* with *message*."""
     known = _CLASSES.get((code or "").lower(), ErrorClass.NEVER)
-    if known is ErrorClass.NEVER and "authentication failed" in (message or "").lower():
-        # "Authentication failed for recordings URI", under codes that differ: the SAS had ended before the file was read.
+    if known is ErrorClass.NEVER and PASSING_MESSAGE in (message or "").lower():
         return ErrorClass.AGAIN
     return known
 

@@ -26,7 +26,7 @@ from speech_backfill.ledger.records import Placement, PlanState, TranscriptionRe
 from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import Outcome, Shard, Status
 from speech_backfill.observe import look, past_deadline
-from speech_backfill.raw_results import raw_line, raw_results
+from speech_backfill.raw_results import kept_results, raw_line, raw_results
 from speech_backfill.results.errors import InvalidResultFile
 from speech_backfill.results.source import source_of
 from speech_backfill.services import Services
@@ -52,6 +52,10 @@ class ShardMerged:
     can_retry: int
     audio_ms: int
 
+    def found_more_than(self, other: ShardMerged) -> bool:
+        """Whether more is known of the files: more transcripts, or as many and fewer files missing."""
+        return (self.transcribed, -self.missing) > (other.transcribed, -other.missing)
+
     def to_dict(self) -> dict[str, int]:
         """Plain values for an XCom."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -74,8 +78,9 @@ class Merger:
         """
         folder = paths.shard_folder(shard.plan_id, shard.round, shard.index)
         if self.ledger.state(shard.plan_id) is PlanState.PUBLISHED:
-            counted = json.loads(self.store.get(f"{folder}/merged.json"))["counts"]
-            return ShardMerged(**counted)
+            before = self._merged_before(folder)
+            if before is not None:
+                return before
         placements = self.ledger.placements(shard.plan_id, shard.round, shard.index)
         counts: Counter[str] = Counter()
         transcribed: set[str] = set()
@@ -89,28 +94,41 @@ class Merger:
                             transcribed.add(row.file_id)
                         counts.update([row.outcome.value])
                         counts["can_retry"] += row.can_retry
+                        counts["purged"] += row.error_code == OurCode.RESULTS_PURGED
                         counts["audio_ms"] += row.duration_ms or 0
                 written = dict(parts.close())
                 summary = outcomes.close()
+            merged = ShardMerged(
+                files=sum(counts[one.value] for one in Outcome),
+                transcribed=counts[Outcome.TRANSCRIBED],
+                failed=counts[Outcome.FAILED],
+                missing=counts[Outcome.MISSING],
+                can_retry=counts["can_retry"],
+                audio_ms=counts["audio_ms"],
+            )
+            before = self._merged_before(folder)
+            if before is not None and counts["purged"] and before.found_more_than(merged):
+                # The service has deleted since what that merge still found.
+                log.warning("%s: the merge of before had more and stands: %s", shard.label, before.to_dict())
+                return before
             described: dict[str, Any] = {}
             for table, part in [*written.items(), *([("outcomes", summary)] if summary else [])]:
                 path = f"{folder}/{table}.parquet"
                 self.store.upload(part.path, path)
                 described[table] = {"path": path, "rows": part.rows, "bytes": part.bytes}
-        merged = ShardMerged(
-            files=sum(counts[one.value] for one in Outcome),
-            transcribed=counts[Outcome.TRANSCRIBED],
-            failed=counts[Outcome.FAILED],
-            missing=counts[Outcome.MISSING],
-            can_retry=counts["can_retry"],
-            audio_ms=counts["audio_ms"],
-        )
         # Written last: a shard without it does not count as merged.
         self.store.put(
             f"{folder}/merged.json", json.dumps({"counts": merged.to_dict(), "parts": described}).encode()
         )
         log.info("%s merged: %s", shard.label, merged.to_dict())
         return merged
+
+    def _merged_before(self, folder: str) -> ShardMerged | None:
+        try:
+            counted = json.loads(self.store.get(f"{folder}/merged.json"))["counts"]
+        except FileNotFoundError:
+            return None
+        return ShardMerged(**counted)
 
     async def _chunk(
         self, shard: Shard, placement: Placement, parts: PartWriter, local: Path, transcribed: set[str]
@@ -132,8 +150,12 @@ class Merger:
             case None:
                 overdue = record.state == TranscriptionState.GIVEN_UP and "deadline" in (record.problem or "")
                 code = OurCode.OVERDUE if overdue else OurCode.RESULTS_PURGED
+                for row in self._kept(files, parts, local):
+                    yield row
+                retry = can_retry(code, None, resubmit_purged=self.settings.resubmit_purged)
                 for one in files.left():
-                    yield files.row(one, Outcome.MISSING, code=code, message=record.problem or _PURGED)
+                    message = record.problem or _PURGED
+                    yield files.row(one, Outcome.MISSING, code=code, message=message, retry=retry)
                 return
             case Transcription():
                 collector = Collector(
@@ -153,6 +175,20 @@ class Merger:
                     yield row
         for row in _reported(files, seen, listing):
             yield row
+
+    def _kept(self, files: _Accounts, parts: PartWriter, local: Path) -> Iterator[OutcomeRow]:
+        """The outcomes of files whose results an earlier merge has kept in the store: nobody needs to pay for them again."""
+        path = paths.raw_results(files.placement.chunk.chunk_id, files.placement.attempt)
+        try:
+            self.store.download(path, local / "kept.ndjson.zst")
+        except FileNotFoundError:
+            return
+        open_files = {one.file_id: one for one in files.left()}
+        for file_id, content in kept_results(local / "kept.ndjson.zst"):
+            file = open_files.pop(file_id, None)
+            if file is not None:
+                summary = parts.add(file.file_id, file.url, content)
+                yield files.row(file, Outcome.TRANSCRIBED, summary=summary, raw_path=path)
 
     async def _seen(
         self, shard: Shard, placement: Placement, record: TranscriptionRecord

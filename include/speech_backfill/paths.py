@@ -5,6 +5,8 @@ plans/<plan id>/manifest.parquet             the frozen manifest
 plans/<plan id>/plan.json                    what was planned, by number; written last
 work/<plan id>/r<round>/s<shard>/…           part files of a merged shard, invisible to readers of the tables
 raw/<chunk id>-<attempt>.ndjson.zst          the service's JSON, one object for each transcription
+submissions/<2 hex>/<chunk id>-<attempt>.json   that an attempt was about to be submitted (marks.py)
+options/<options id>.json                    the options that files were planned with
 tables/<table>/partition=<key>/…             the published tables (tables/layout.py)
 tables/_partitions/<key>.json                which part files are published
 index/<key>/<plan id>.parquet                ids of the files a published version holds, for plans of other partitions
@@ -44,6 +46,16 @@ def part_name(plan_id: str, round_: int, shard: int) -> str:
 def raw_results(chunk_id: str, attempt: int) -> str:
     """The service's JSON of one transcription."""
     return f"raw/{chunk_id}-{attempt}.ndjson.zst"
+
+
+def mark(chunk_id: str, attempt: int) -> str:
+    """That an attempt at a chunk was about to be submitted."""
+    return f"submissions/{chunk_id[:2]}/{chunk_id}-{attempt}.json"
+
+
+def options(options_id: str) -> str:
+    """The options under their id, for whoever has lost the ledger."""
+    return f"options/{options_id}.json"
 
 
 def indexes(partition: str) -> str:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from speech_backfill.accounts import StorageAccounts
 from speech_backfill.cleanup import delete_at_service, note_duplicates
+from speech_backfill.duplicates import find_duplicates
 from speech_backfill.ledger.ledger import Ledger
-from speech_backfill.ledger.submissions import Submissions
+from speech_backfill.ledger.records import PlanState
 from speech_backfill.merge import Merger, ShardMerged
 from speech_backfill.model import Clock, Shard
 from speech_backfill.plan.planner import Planner
@@ -104,12 +105,15 @@ class Pipeline:
     def publish(self, plan_id: str) -> RunReport:
         """Make the partition visible, then clean up at the service."""
 
-        async def note() -> None:
+        async def look() -> None:
             async with self.services() as services:
+                await find_duplicates(
+                    self.ledger, services, plan_id, skew_seconds=self.settings.lookup_skew_seconds
+                )
                 await note_duplicates(self.ledger, services, plan_id)
 
-        if Submissions(self.ledger).duplicates_of_plan(plan_id):
-            asyncio.run(note())
+        if self.ledger.state(plan_id) is PlanState.OPEN:
+            asyncio.run(look())
         report = Publisher(self.ledger, self.store, self.settings).publish(plan_id)
         if self.settings.delete_at_service:
 

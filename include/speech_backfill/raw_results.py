@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,14 @@ def raw_results(local: Path, path: str | None, store: Store) -> Iterator[IO[byte
     with local.open("wb") as target, zstandard.ZstdCompressor(level=3).stream_writer(target) as writer:
         yield writer
     store.upload(local, path)
+
+
+def kept_results(local: Path) -> Iterator[tuple[str, bytes]]:
+    """(file id, result file) of each line of the raw results in *local*; holds one line in memory."""
+    with local.open("rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as reader:
+        for line in io.BufferedReader(reader):
+            head, _, rest = line.partition(b'","result":')
+            yield head.removeprefix(b'{"file_id":"').decode(), rest.rstrip(b"\n")[:-1]
 
 
 def raw_line(file_id: str, content: bytes) -> bytes:

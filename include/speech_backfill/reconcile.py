@@ -9,20 +9,18 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 
 from speech_backfill import paths
-from speech_backfill.chunk_files import ChunkedFile, file_ids, write_chunk
+from speech_backfill.chunk_files import file_ids, write_chunk
 from speech_backfill.ledger.ledger import Ledger, NewPlacement, PlansChanged
 from speech_backfill.ledger.records import ChunkRecord, Placement, PlanRecord, PlanState
-from speech_backfill.ledger.submissions import Submissions
-from speech_backfill.model import Shard, Status
-from speech_backfill.plan.cut import CutFile, cut, shard_of
+from speech_backfill.model import Shard
+from speech_backfill.plan.cut import shard_of
 from speech_backfill.plan.planner import chunk_record
+from speech_backfill.recut import COLUMNS, ORDER, load_cuts, recut
 from speech_backfill.relations import batches, one_row, relations
 from speech_backfill.settings import Settings
 from speech_backfill.store import Store
@@ -131,7 +129,7 @@ class Reconciler:
             load_manifest(connection, self.store, plan.plan_id, folder)
             load_outcomes(connection, self.ledger, self.store, plan.plan_id, folder)
             self._load_repaired(connection, placed)
-            self._load_wholes(connection, plan.plan_id, placements)
+            load_cuts(connection, self.ledger, "latest")
             connection.execute(_REPAIRS)
             first, last = one_row(connection, "SELECT min(audio_url), max(audio_url) FROM repairs")
             if first is None:
@@ -140,9 +138,9 @@ class Reconciler:
             taken = self._adopted(
                 connection, [one for one in claims.within(first, last) if one.chunk_id not in mine]
             )
-            chunks = [*taken, *self._cut(connection, plan.partition)]
+            chunks = [*((one, None) for one in taken), *self._cut(connection, plan.partition)]
         start = 1 + max((one.shard for one in placed), default=-1)
-        attempts = self.ledger.next_attempts([one.chunk_id for one in chunks])
+        attempts = self.ledger.next_attempts([one.chunk_id for one, _ in chunks])
         for one in placements:
             # A repair chunk with the content of an earlier round's chunk is that chunk's next attempt.
             if one.chunk.chunk_id in attempts:
@@ -153,8 +151,9 @@ class Reconciler:
                 shard=start + shard_of(number, chunks=len(chunks), max_shards=_MAX_REPAIR_SHARDS),
                 ordinal=number,
                 attempt=attempts[chunk.chunk_id],
+                away_from=away_from,
             )
-            for number, chunk in enumerate(chunks)
+            for number, (chunk, away_from) in enumerate(chunks)
         ]
         self.ledger.add_round(
             plan.plan_id,
@@ -174,20 +173,6 @@ class Reconciler:
             connection.execute("INSERT INTO repaired SELECT file_id FROM placed")
             connection.unregister("placed")
 
-    def _load_wholes(
-        self, connection: duckdb.DuckDBPyConnection, plan_id: str, placements: Sequence[Placement]
-    ) -> None:
-        """Make the table `wholes`: transcriptions of several files that failed as a whole, and how small their halves are."""
-        files = {(one.chunk.chunk_id, one.attempt): one.chunk.files for one in placements}
-        failed = [
-            (one.chunk_id, one.attempt, (files[one.chunk_id, one.attempt] + 1) // 2)
-            for one in Submissions(self.ledger).of_plan(plan_id)
-            if one.status == Status.FAILED and files.get((one.chunk_id, one.attempt), 1) > 1
-        ]
-        connection.execute("CREATE TABLE wholes (chunk_id VARCHAR, attempt BIGINT, half BIGINT)")
-        if failed:
-            connection.executemany("INSERT INTO wholes VALUES (?, ?, ?)", failed)
-
     def _adopted(
         self, connection: duckdb.DuckDBPyConnection, claimed: Sequence[ChunkRecord]
     ) -> list[ChunkRecord]:
@@ -202,42 +187,30 @@ class Reconciler:
             connection.unregister("candidate")
         return taken
 
-    def _cut(self, connection: duckdb.DuckDBPyConnection, partition: str) -> Iterator[ChunkRecord]:
-        """Chunks of the files that may be cured, written to the store. Files of a transcription that failed as a whole are halved."""
+    def _cut(
+        self, connection: duckdb.DuckDBPyConnection, partition: str
+    ) -> Iterator[tuple[ChunkRecord, str | None]]:
+        """Chunks of the files that may be cured, written to the store, and the resource each had better keep away from."""
         examples = dict(
             connection.execute("SELECT options_id, min(chunk_id) FROM repairs GROUP BY 1").fetchall()
         )
         options = self.ledger.options_of_chunks(list(examples.values()))
-        query = """
-            SELECT options_id, file_id, audio_url, etag, size_bytes, duration_ms, whole, half
-            FROM repairs ORDER BY whole, options_id, position
-        """
-        most = self.settings.files_per_transcription
-        for (_, half), rows in groupby(_repair_rows(batches(connection, query)), key=lambda row: row[0]):
-            for one in cut((row[1] for row in rows), files_per_chunk=min(most, half or most)):
-                write_chunk(self.store, one.chunk_id, list(one.files))
-                yield chunk_record(
-                    one,
-                    partition=partition,
-                    options=options[examples[one.options_id]],
-                    settings=self.settings,
-                )
+        rows = batches(connection, f"SELECT * EXCLUDE (position, chunk_id) FROM repairs m ORDER BY {ORDER}")  # noqa: S608  our own
+        for one in recut(rows, files_per_chunk=self.settings.files_per_transcription):
+            write_chunk(self.store, one.chunk.chunk_id, list(one.chunk.files))
+            record = chunk_record(
+                one.chunk,
+                partition=partition,
+                options=options[examples[one.chunk.options_id]],
+                settings=self.settings,
+            )
+            yield record, one.away_from
 
 
-_REPAIRS = """
+_REPAIRS = f"""
 CREATE TABLE repairs AS
-SELECT m.options_id, m.file_id, m.audio_url, m.etag, m.size_bytes, m.duration_ms, m.position, l.chunk_id,
-       CASE WHEN w.half IS NULL THEN '' ELSE l.chunk_id END AS whole, w.half
-FROM manifest m JOIN latest l USING (file_id) ANTI JOIN repaired r USING (file_id)
-LEFT JOIN wholes w ON w.chunk_id = l.chunk_id AND w.attempt = l.attempt
-WHERE m.disposition = 'submit' AND l.outcome <> 'transcribed' AND l.can_retry
-"""
-
-
-def _repair_rows(rows: Iterator[pa.RecordBatch]) -> Iterator[tuple[tuple[str, int | None], CutFile]]:
-    for batch in rows:
-        for options_id, file_id, url, etag, size_bytes, duration_ms, whole, half in zip(
-            *(batch.column(number).to_pylist() for number in range(8)), strict=True
-        ):
-            file = ChunkedFile(file_id, url, etag, size_bytes, duration_ms)
-            yield (whole, half), CutFile(options_id, file)
+SELECT {COLUMNS}, m.position, e.chunk_id
+FROM manifest m JOIN latest e USING (file_id) ANTI JOIN repaired r USING (file_id)
+LEFT JOIN cuts c ON c.chunk_id = e.chunk_id AND c.attempt = e.attempt
+WHERE m.disposition = 'submit' AND e.outcome <> 'transcribed' AND e.can_retry
+"""  # noqa: S608  our own columns

@@ -112,13 +112,19 @@ class Settings:
         0.18, "Price of an audio hour in your currency, for estimates only; not verified with Azure.", low=0
     )
     assumed_bytes_per_second: float = _knob(
-        16000.0, "Assumed size of a second of audio where a manifest gives no duration.", low=1
+        0.0,
+        "Assumed size of a second of audio where a manifest gives no duration; 0: by format, on the safe side for budgets.",
+        low=0,
     )
     repair_rounds: int = _knob(
         1,
         "How often files that can be tried again are submitted again within one CLI run (a DAG run has one round).",
         low=0,
         high=10,
+    )
+    resubmit_purged: bool = _knob(
+        default=False,
+        says="Submit again, and pay again for, files whose results the service had deleted before they were fetched.",
     )
     keep_raw_results: bool = _knob(
         default=True, says="Keep the service's JSON as one compressed object for each transcription."

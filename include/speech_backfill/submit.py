@@ -17,7 +17,7 @@ from typing import assert_never
 
 from speech_backfill.accounts import StorageAccounts
 from speech_backfill.chunk_files import read_chunk
-from speech_backfill.errors import BudgetExhausted, SupersededPlan
+from speech_backfill.errors import BudgetExhausted, SettingsError, SupersededPlan
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import (
     HeldByAnother,
@@ -29,11 +29,13 @@ from speech_backfill.ledger.records import (
     Reservation,
     Reserved,
     TranscriptionRecord,
+    TranscriptionState,
     WindowFull,
 )
 from speech_backfill.ledger.submissions import LeaseLost, Submissions
-from speech_backfill.model import Shard, TranscriptionRef
-from speech_backfill.observe import past_deadline, record_ends
+from speech_backfill.marks import Mark, leave_mark
+from speech_backfill.model import Shard, Status, TranscriptionRef
+from speech_backfill.observe import look, past_deadline, record_ends
 from speech_backfill.services import Services
 from speech_backfill.settings import Settings
 from speech_backfill.speech.api import Transcription
@@ -42,6 +44,7 @@ from speech_backfill.speech.errors import (
     NotFound,
     NotSent,
     RequestRefused,
+    SpeechServiceError,
     Throttled,
     Unauthorized,
 )
@@ -111,6 +114,9 @@ class Submitter:
     ) -> TranscriptionRef | NotYet | None:
         """One chunk. None: it was given up before it ever had an id, so there is nothing to wait for."""
         now = self.ledger.clock()
+        late = await self._late_success(submissions, placement)
+        if late is not None:
+            return late
         reservation = self._reserve(submissions, placement, owner)
         if isinstance(reservation, WindowFull):
             # Others' transcriptions may have ended without anybody having noted it yet: look once, then ask again.
@@ -142,6 +148,30 @@ class Submitter:
                 return await self._post(submissions, placement, record)
             case _:
                 assert_never(reservation)
+
+    async def _late_success(self, submissions: Submissions, placement: Placement) -> TranscriptionRef | None:
+        """An earlier attempt that was given up and has succeeded since: taken instead of paying again.
+
+        Where it can't be asked for (its region may be down) its files are submitted: that is what giving up was for.
+        """
+        given_up = submissions.given_up_before(placement) if placement.attempt > 1 else []
+        if not given_up:
+            return None
+        record = submissions.of(placement)
+        if record is not None and record.state is not TranscriptionState.REFUSED:
+            return None
+        for late in given_up:
+            try:
+                seen = await look(self.ledger, self.services, late)
+            except (SpeechServiceError, SettingsError) as error:
+                log.warning("%s: no look whether it has ended late: %s", late.token, error)
+                continue
+            if seen is None or seen.status is not Status.SUCCEEDED:
+                continue
+            if submissions.take_late(placement, late):
+                log.info("%s %s has succeeded late: taken, not paid again", placement.plan_id, late.token)
+                return late.ref
+        return None
 
     async def _make_room(self, submissions: Submissions, resource: str, owner: str) -> None:
         """Note what has ended, give up what is overdue, and resolve intents that nobody will come back for.
@@ -217,10 +247,14 @@ class Submitter:
         placement: Placement,
         record: TranscriptionRecord,
         found: Sequence[Transcription],
+        *,
+        resource: str | None = None,
     ) -> TranscriptionRef | NotYet:
         first, *others = found
         try:
-            adopted = submissions.record_submitted(record, first.transcription_id, adopted=True)
+            adopted = submissions.record_submitted(
+                record, first.transcription_id, adopted=True, resource=resource
+            )
         except LeaseLost:
             return self._lease_lost(record)
         for other in others:
@@ -239,6 +273,12 @@ class Submitter:
         self, submissions: Submissions, placement: Placement, record: TranscriptionRecord
     ) -> TranscriptionRef | NotYet:
         """Put one submission on the wire and record what came of it."""
+        mark = leave_mark(self.store, record, now=self.ledger.clock())
+        if mark is not None:
+            answer = await self._heed(submissions, placement, record, mark)
+            if answer is not None:
+                return answer
+            leave_mark(self.store, record, now=self.ledger.clock(), heeded=mark)
         urls = self._content_urls(placement, record)
         client = self.services.client(record.resource)
         try:
@@ -292,6 +332,27 @@ class Submitter:
         )
         assert done.ref is not None
         return done.ref
+
+    async def _heed(
+        self, submissions: Submissions, placement: Placement, record: TranscriptionRecord, mark: Mark
+    ) -> TranscriptionRef | NotYet | None:
+        """What another ledger has submitted of this attempt, at any resource; None where it certainly did not."""
+        log.warning(
+            "%s %s was submitted, or about to be, by another ledger on this store: looking for it. After restoring or losing "
+            "a ledger run rebuild-ledger first",
+            placement.plan_id,
+            record.token,
+        )
+        for resource in self.services.names:
+            found = await self.services.client(resource).find(
+                record.token, created_after=mark.at - self.settings.lookup_skew_seconds
+            )
+            if found:
+                return self._adopt(submissions, placement, record, found, resource=resource)
+        settled_at = self._settled_at(mark.at + self.settings.lease_seconds)
+        if self.ledger.clock() < settled_at:
+            return NotYet(settled_at, f"another ledger has marked {record.token}; it is looked for again")
+        return None
 
     def _lease_lost(self, record: TranscriptionRecord) -> NotYet:
         until = self.ledger.clock() + self.settings.lease_seconds

@@ -116,6 +116,15 @@ class TranscriptionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A second transcription of an attempt, and what it has cost, once that is known."""
+
+    resource: str
+    transcription_id: str
+    billed_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionRecord:
     """What is published of a partition."""
 

@@ -17,6 +17,7 @@ from speech_backfill.ledger.engine import insert_into
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import (
     UNFINISHED,
+    Duplicate,
     HeldByAnother,
     Known,
     MustLookUp,
@@ -126,11 +127,20 @@ class Submissions:
         return self._held(record, lease_until=now + lease_seconds, last_post_at=now, posts=record.posts + 1)
 
     def record_submitted(
-        self, record: TranscriptionRecord, transcription_id: str, *, adopted: bool = False
+        self,
+        record: TranscriptionRecord,
+        transcription_id: str,
+        *,
+        adopted: bool = False,
+        resource: str | None = None,
     ) -> TranscriptionRecord:
-        """The service has it under *transcription_id*. Raises LeaseLost if another worker holds the chunk by now."""
+        """The service has it under *transcription_id*, at *resource* if that is not the one that was reserved.
+
+        Raises LeaseLost if another worker holds the chunk by now.
+        """
         return self._held(
             record,
+            resource=resource or record.resource,
             state=TranscriptionState.SUBMITTED,
             transcription_id=transcription_id,
             submitted_at=self._clock(),
@@ -258,16 +268,31 @@ class Submissions:
             # A repair that takes a late success stands for the same attempt as the round before.
             return list(dict.fromkeys(_record(row) for row in connection.execute(query)))
 
-    def duplicates_of_plan(self, plan_id: str) -> list[tuple[str, str]]:
-        """(resource, transcription id) of second transcriptions that were found of the plan's chunks."""
+    def duplicates_of_plan(self, plan_id: str) -> list[Duplicate]:
+        """Second transcriptions that were found of the plan's chunks."""
         table = schema.duplicates
         placed = sa.select(schema.placements.c.chunk_id).where(schema.placements.c.plan_id == plan_id)
-        query = sa.select(table.c.resource, table.c.transcription_id).where(table.c.chunk_id.in_(placed))
+        return self._duplicates(table.c.chunk_id.in_(placed))
+
+    def duplicates_left(self) -> list[Duplicate]:
+        """Second transcriptions, of any plan, that are not known to be deleted at the service."""
+        return self._duplicates(schema.duplicates.c.deleted_at.is_(None))
+
+    def _duplicates(self, which: sa.ColumnElement[bool]) -> list[Duplicate]:
+        table = schema.duplicates
+        query = sa.select(table.c.resource, table.c.transcription_id, table.c.billed_ms).where(which)
         with self._engine.begin() as connection:
-            return [
-                (row.resource, row.transcription_id)
-                for row in connection.execute(query.order_by(table.c.found_at))
-            ]
+            return [Duplicate(*row) for row in connection.execute(query.order_by(table.c.found_at))]
+
+    def record_duplicate_deleted(self, transcription_id: str) -> None:
+        """The service has it no more."""
+        table = schema.duplicates
+        with self._engine.begin() as connection:
+            connection.execute(
+                table.update()
+                .where(table.c.transcription_id == transcription_id)
+                .values(deleted_at=self._clock())
+            )
 
     def record_duplicate_cost(self, transcription_id: str, billed_ms: int | None) -> None:
         """What a second transcription has cost, once it has ended."""
@@ -372,8 +397,10 @@ class Submissions:
         ours = sa.select(placed.c.chunk_id).where(
             placed.c.plan_id == plan_id, placed.c.chunk_id == _T.c.chunk_id, placed.c.attempt == _T.c.attempt
         )
+        # What the service measured, once it is known, where that is more than what was assumed.
+        longer = sa.case((_T.c.billed_ms > _T.c.audio_ms, _T.c.billed_ms), else_=_T.c.audio_ms)
         spent = connection.execute(
-            sa.select(sa.func.coalesce(sa.func.sum(_T.c.audio_ms), 0)).where(
+            sa.select(sa.func.coalesce(sa.func.sum(longer), 0)).where(
                 ours.exists(), _T.c.state != TranscriptionState.REFUSED
             )
         ).scalar_one()

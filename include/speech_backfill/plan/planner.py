@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from speech_backfill import paths
 from speech_backfill.accounts import StorageAccounts
-from speech_backfill.chunk_files import ChunkedFile, file_ids, write_chunk
+from speech_backfill.chunk_files import file_ids, write_chunk
+from speech_backfill.durations import audio_ms
 from speech_backfill.errors import EmptyManifest, ManifestError
 from speech_backfill.ledger.ledger import Claims, Ledger, NewPlacement, PlansChanged
 from speech_backfill.ledger.records import ChunkRecord, PlanRecord, PlanState
@@ -26,10 +27,11 @@ from speech_backfill.manifest.lookup import look_up
 from speech_backfill.manifest.source import read_source
 from speech_backfill.model import TranscriptionOptions
 from speech_backfill.plan import frozen
-from speech_backfill.plan.cut import CutChunk, CutFile, cut, shard_of
+from speech_backfill.plan.cut import CutChunk, shard_of
 from speech_backfill.plan.lines import LINES, write_lines
 from speech_backfill.plan.prior import Published, load_elsewhere, load_prior, published
 from speech_backfill.plan.request import PlanRequest, PlanSummary
+from speech_backfill.recut import COLUMNS, ORDER, load_cuts, recut
 from speech_backfill.relations import batches, one_row, relations
 from speech_backfill.settings import Settings
 from speech_backfill.store import Store
@@ -81,7 +83,7 @@ class Planner:
                 request, connection, options, salt, [] if bounds is None else claims.within(*bounds)
             )
             counted = _count(connection)
-        attempts = self.ledger.next_attempts(one.chunk_id for one in chunks)
+        attempts = self.ledger.next_attempts(one.chunk_id for one, _ in chunks)
         total = len(chunks)
         placements = [
             NewPlacement(
@@ -89,10 +91,11 @@ class Planner:
                 shard=shard_of(number, chunks=total, max_shards=self.settings.max_shards),
                 ordinal=number,
                 attempt=attempts[chunk.chunk_id],
+                away_from=away_from,
             )
-            for number, chunk in enumerate(chunks)
+            for number, (chunk, away_from) in enumerate(chunks)
         ]
-        audio_hours = sum(one.audio_ms for one in chunks) / 3_600_000
+        audio_hours = sum(one.audio_ms for one, _ in chunks) / 3_600_000
         shards = min(total, self.settings.max_shards)
         summary = PlanSummary(
             plan_id=plan_id,
@@ -201,23 +204,30 @@ class Planner:
         options: dict[str, TranscriptionOptions],
         salt: str,
         claimed: Sequence[ChunkRecord],
-    ) -> tuple[list[ChunkRecord], int]:
-        """Chunks that are claimed already and hold files of ours, then the rest freshly cut; and how many files were claimed."""
-        taken, under_way = self._claimed(connection, claimed)
-        chunks = list(taken)
-        query = """
-            SELECT m.options_id, m.file_id, m.audio_url, m.etag, m.size_bytes, m.duration_ms
-            FROM manifest m ANTI JOIN claims USING (file_id)
-            WHERE m.disposition = 'submit' ORDER BY m.options_id, m.position
+    ) -> tuple[list[tuple[ChunkRecord, str | None]], int]:
+        """Chunks that are claimed already and hold files of ours, then the rest freshly cut; and how many files were claimed.
+
+        With each chunk stands the resource that it had better keep away from.
         """
-        for one in cut(
-            _cut_files(batches(connection, query)),
+        taken, under_way = self._claimed(connection, claimed)
+        chunks: list[tuple[ChunkRecord, str | None]] = [(one, None) for one in taken]
+        load_cuts(connection, self.ledger, "prior")
+        query = f"""
+            SELECT {COLUMNS}
+            FROM manifest m ANTI JOIN claims USING (file_id)
+            LEFT JOIN prior e ON e.file_id = m.file_id AND e.can_retry
+            LEFT JOIN cuts c ON c.chunk_id = e.chunk_id AND c.attempt = e.attempt
+            WHERE m.disposition = 'submit' ORDER BY {ORDER}
+        """  # noqa: S608  our own columns
+        for one in recut(
+            batches(connection, query),
             files_per_chunk=self.settings.files_per_transcription,
             salt=salt,
         ):
             if not request.dry_run:
-                write_chunk(self.store, one.chunk_id, list(one.files))
-            chunks.append(self._record(one, request.partition, options[one.options_id]))
+                write_chunk(self.store, one.chunk.chunk_id, list(one.chunk.files))
+            record = self._record(one.chunk, request.partition, options[one.chunk.options_id])
+            chunks.append((record, one.away_from))
         return chunks, under_way
 
     def _claimed(
@@ -258,9 +268,10 @@ class Planner:
             paths.plan_summary(summary.plan_id)
         ):  # a manifest never changes once written
             self.store.upload(folder / "manifest.parquet", paths.manifest(summary.plan_id))
-            self.store.put(
-                paths.plan_summary(summary.plan_id), json.dumps(summary.to_dict(), indent=1).encode()
-            )
+            kept = summary.to_dict() | {"reprocess": request.reprocess, "budget_hours": request.budget_hours}
+            self.store.put(paths.plan_summary(summary.plan_id), json.dumps(kept, indent=1).encode())
+        for one in {placed.chunk.options for placed in placements}:
+            self.store.create(paths.options(one.options_id), one.to_json().encode())
         budget_ms = None if request.budget_hours is None else int(request.budget_hours * 3_600_000)
         record = PlanRecord(
             plan_id=summary.plan_id,
@@ -313,18 +324,3 @@ def chunk_record(
         first_url=min(urls),
         last_url=max(urls),
     )
-
-
-def audio_ms(file: ChunkedFile, settings: Settings) -> int:
-    """The file's duration, or an estimate from its size."""
-    if file.duration_ms is not None:
-        return file.duration_ms
-    return int((file.size_bytes or 0) / settings.assumed_bytes_per_second * 1000)
-
-
-def _cut_files(rows: Iterator[pa.RecordBatch]) -> Iterator[CutFile]:
-    for batch in rows:
-        for options_id, file_id, url, etag, size_bytes, duration_ms in zip(
-            *(batch.column(number).to_pylist() for number in range(6)), strict=True
-        ):
-            yield CutFile(options_id, ChunkedFile(file_id, url, etag, size_bytes, duration_ms))

@@ -109,7 +109,7 @@ class Publisher:
                 duplicates=len(submissions.duplicates_of_plan(plan.plan_id)),
                 duplicate_ms=submissions.duplicate_ms_of_plan(plan.plan_id),
                 tables={name: sum(part.rows for part in parts) for name, parts in tables.items()},
-                price_per_audio_hour=self.settings.price_per_audio_hour,
+                settings=self.settings,
                 store=self.store.url,
             )
             first, last = one_row(connection, "SELECT min(audio_url), max(audio_url) FROM final")

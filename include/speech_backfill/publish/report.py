@@ -10,8 +10,12 @@ from typing import Any
 
 import duckdb
 
+from speech_backfill.chunk_files import ChunkedFile
+from speech_backfill.durations import audio_ms
+from speech_backfill.error_classes import OurCode
 from speech_backfill.ledger.records import PlanRecord, TranscriptionRecord, TranscriptionState
-from speech_backfill.relations import one_row
+from speech_backfill.relations import batches, one_row
+from speech_backfill.settings import Settings
 
 _REASONS = 50
 """Reasons listed at the most; the outcomes table has them all."""
@@ -66,6 +70,12 @@ class RunReport:
     reasons: tuple[Reason, ...]
     duplicate_audio_hours: float = 0.0
     """What the second transcriptions have cost, as far as they had ended."""
+    purged: int = 0
+    """Files that were transcribed and paid for, but whose results the service had deleted before they were fetched."""
+    purged_audio_hours: float = 0.0
+    """The audio of these files, from the manifest or estimated from its size."""
+    purged_price: float = 0.0
+    """What it would cost to have them transcribed again."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -98,6 +108,15 @@ class RunReport:
                     f"({self.duplicate_audio_hours:,.3f} audio hours paid again)."
                 ),
             ]
+        if self.purged:
+            lines += [
+                "",
+                (
+                    f"The service had deleted the results of {self.purged:,} files before they were fetched. To have them transcribed "
+                    f"again takes about {self.purged_audio_hours:,.3f} audio hours, {self.purged_price:,.2f}: run the repair with "
+                    "*reprocess*, or set SPEECH_BACKFILL_RESUBMIT_PURGED for the runs to come."
+                ),
+            ]
         if self.reasons:
             lines += ["", "| outcome | reason | files | again? | for example |", "|---|---|---:|---|---|"]
             lines += [
@@ -121,7 +140,7 @@ def build(
     duplicates: int,
     duplicate_ms: int,
     tables: dict[str, int],
-    price_per_audio_hour: float,
+    settings: Settings,
     store: str,
 ) -> RunReport:
     """Count the table `final` and the plan's *transcriptions*."""
@@ -137,6 +156,8 @@ def build(
            FROM final WHERE outcome <> 'transcribed' GROUP BY 1, 2, error_message ORDER BY 4 DESC, 1, 2, 3 LIMIT ?""",
         [_REASONS],
     ).fetchall()
+    purged, purged_ms = _purged(connection, settings)
+    again = purged_ms / 3_600_000
     own = [one for one in transcriptions if one.plan_id == plan.plan_id]
     billed = sum(one.billed_ms or 0 for one in own) / 3_600_000
     return RunReport(
@@ -157,13 +178,28 @@ def build(
         given_up=sum(one.state is TranscriptionState.GIVEN_UP for one in own),
         duplicates=duplicates,
         billed_audio_hours=billed,
-        price=billed * price_per_audio_hour,
+        price=billed * settings.price_per_audio_hour,
         resources=dict(Counter(one.resource for one in transcriptions)),
         tables=tables,
         store=store,
         reasons=tuple(Reason(*row) for row in rows),
         duplicate_audio_hours=duplicate_ms / 3_600_000,
+        purged=purged,
+        purged_audio_hours=again,
+        purged_price=again * settings.price_per_audio_hour,
     )
+
+
+def _purged(connection: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[int, int]:
+    """How many files have lost their results at the service, and their audio in milliseconds."""
+    query = """SELECT m.file_id, m.audio_url, m.etag, m.size_bytes, m.duration_ms
+               FROM final f JOIN manifest m USING (file_id) WHERE f.error_code = ?"""
+    files, total_ms = 0, 0
+    for batch in batches(connection, query, [OurCode.RESULTS_PURGED.value]):
+        for row in batch.to_pylist():
+            files += 1
+            total_ms += audio_ms(ChunkedFile(*row.values()), settings)
+    return files, total_ms
 
 
 def _cell(text: str) -> str:

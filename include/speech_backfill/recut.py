@@ -1,0 +1,109 @@
+"""How files that were submitted before are cut again: never together once more where the service blamed them together.
+
+A transcription that failed as a whole is halved, so that the bad file ends up alone; one that failed so for a reason that
+passes is repeated whole, once. What was given up is repeated whole too, so that a late success of it serves all its files,
+and away from its resource. Decides only; submits and places nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import duckdb
+import pyarrow as pa
+
+from speech_backfill.chunk_files import ChunkedFile
+from speech_backfill.error_classes import PASSING_MESSAGE, ErrorClass, OurCode, codes_of
+from speech_backfill.ledger.ledger import Ledger
+from speech_backfill.plan.cut import CutChunk, CutFile, cut
+
+COLUMNS = """m.options_id, m.file_id, m.audio_url, m.etag, m.size_bytes, m.duration_ms,
+       CASE WHEN c.most IS NULL THEN '' ELSE c.chunk_id || '-' || c.attempt END AS whole, c.most,
+       CASE WHEN c.away OR lower(e.error_code) IN (SELECT code FROM trouble) THEN e.resource END AS away_from"""
+"""What `recut` wants of a file *m* of the manifest with its earlier outcome *e* and that one's row *c* of `cuts`."""
+
+ORDER = "whole, away_from NULLS FIRST, m.options_id, m.position"
+
+_CUTS = """
+CREATE TABLE cuts AS
+SELECT chunk_id, attempt, away,
+       CASE WHEN blamed OR (whole AND attempt > 1) THEN (files + 1) // 2 WHEN whole OR overdue THEN files END AS most
+FROM (
+    SELECT *, blamed OR (chunk_id, attempt) IN (SELECT (chunk_id, attempt) FROM failed) AS whole,
+           overdue OR (NOT blamed AND trouble) AS away
+    FROM (
+        SELECT chunk_id, attempt, count(*) AS files,
+               bool_or(code = $overdue) AS overdue,
+               bool_or(code NOT IN (SELECT code FROM passing) AND code <> $purged AND NOT contains(message, $message)) AS blamed,
+               bool_and(code IN (SELECT code FROM trouble)) AS trouble
+        FROM tried GROUP BY ALL
+    )
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recut:
+    """A chunk, and the resource that it had better keep away from."""
+
+    chunk: CutChunk
+    away_from: str | None
+
+
+def load_cuts(connection: duckdb.DuckDBPyConnection, ledger: Ledger, relation: str) -> None:
+    """Make the table `cuts`: how large a transcription of the files of each earlier one may be, from the outcomes in *relation*.
+
+    Where an outcome may be tried again although its code never passes, it was the transcription that was blamed, not
+    the file; so much can be told without the ledger.
+    """
+    connection.execute(
+        f"""CREATE TEMP VIEW tried AS
+            SELECT chunk_id, attempt, lower(coalesce(error_code, '')) AS code, lower(coalesce(error_message, '')) AS message
+            FROM {relation} WHERE can_retry AND outcome <> 'transcribed' AND chunk_id IS NOT NULL"""  # noqa: S608  our own name
+    )
+    for name, codes in (
+        ("trouble", codes_of(ErrorClass.ELSEWHERE)),
+        ("passing", codes_of(ErrorClass.ELSEWHERE) + codes_of(ErrorClass.AGAIN)),
+    ):
+        connection.register("some_codes", pa.table({"code": pa.array([one.lower() for one in codes])}))
+        connection.execute(f"CREATE TABLE {name} AS SELECT code FROM some_codes")  # noqa: S608  our own name
+        connection.unregister("some_codes")
+    chunks = [row[0] for row in connection.execute("SELECT DISTINCT chunk_id FROM tried").fetchall()]
+    failed = sorted(ledger.failed_as_a_whole(chunks))
+    known = pa.table(
+        {
+            "chunk_id": pa.array([chunk for chunk, _ in failed], pa.string()),
+            "attempt": pa.array([attempt for _, attempt in failed], pa.int32()),
+        }
+    )
+    connection.register("failed", known)
+    connection.execute(
+        _CUTS,
+        {
+            "overdue": OurCode.OVERDUE.lower(),
+            "purged": OurCode.RESULTS_PURGED.lower(),
+            "message": PASSING_MESSAGE,
+        },
+    )
+    connection.unregister("failed")
+
+
+def recut(rows: Iterator[pa.RecordBatch], *, files_per_chunk: int, salt: str = "") -> Iterator[Recut]:
+    """Cut files that come with COLUMNS in ORDER."""
+    for (_, most, away_from), group in groupby(_files(rows), key=lambda row: row[0]):
+        files = (row[1] for row in group)
+        for one in cut(files, files_per_chunk=min(files_per_chunk, most or files_per_chunk), salt=salt):
+            yield Recut(one, away_from)
+
+
+def _files(
+    rows: Iterator[pa.RecordBatch],
+) -> Iterator[tuple[tuple[str, int | None, str | None], CutFile]]:
+    for batch in rows:
+        for options_id, file_id, url, etag, size_bytes, duration_ms, whole, most, away_from in zip(
+            *(batch.column(number).to_pylist() for number in range(9)), strict=True
+        ):
+            file = ChunkedFile(file_id, url, etag, size_bytes, duration_ms)
+            yield (whole, most, away_from), CutFile(options_id, file)
