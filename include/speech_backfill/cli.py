@@ -1,4 +1,4 @@
-"""The command line: `python -m speech_backfill.cli plan | run | status | report | migrate`. The pipeline without Airflow.
+"""The command line: `python -m speech_backfill.cli plan | run | status | report | migrate | rebuild-ledger`. The pipeline without Airflow.
 
 The only module of the core that reads the environment and the clock. Settings are SPEECH_BACKFILL_* variables (see
 docs/CONFIGURATION.md), credentials as credentials.py says. Exit status: 0 done, 1 failed with a message, 2 wrong usage.
@@ -182,6 +182,12 @@ def _migrate(_: argparse.Namespace) -> int:
     return 0
 
 
+def _rebuild_ledger(_: argparse.Namespace) -> int:
+    rebuilt = _pipeline(resources_needed=True).rebuild_ledger()
+    print(rebuilt.text)
+    return 0
+
+
 def _when(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
@@ -251,6 +257,10 @@ def _parser() -> argparse.ArgumentParser:
 
     migrate = commands.add_parser("migrate", help="bring the ledger's schema to its newest state")
     migrate.set_defaults(command=_migrate)
+
+    says = "add to a lost or restored ledger what the service and the store still know; pays for nothing"
+    rebuild = commands.add_parser("rebuild-ledger", help=says, description=says)
+    rebuild.set_defaults(command=_rebuild_ledger)
     return parser
 
 

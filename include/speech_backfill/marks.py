@@ -20,23 +20,25 @@ class Mark(msgspec.Struct, frozen=True):
     resource: str
     intent_at: float
     """When the intent was written: the same for a ledger row all its life, another in another ledger."""
+    posts: int
+    """How many submissions the ledger row counted with this one."""
     at: float
 
 
 def leave_mark(
     store: Store, record: TranscriptionRecord, *, now: float, heeded: Mark | None = None
 ) -> Mark | None:
-    """Mark that *record* is about to be submitted. Returns another ledger's mark where one stands, and leaves it there.
+    """Mark that *record* is about to be submitted. Returns a mark that this ledger does not know of, and leaves it there.
 
     One that was *heeded* is replaced, unless it has moved since: then StoreConflict.
     """
     path = paths.mark(record.chunk_id, record.attempt)
-    mine = msgspec.json.encode(Mark(record.resource, record.intent_at, now))
+    mine = msgspec.json.encode(Mark(record.resource, record.intent_at, record.posts + 1, now))
     if store.create(path, mine):
         return None
     found = store.get_versioned(path)
     there = None if found is None else read_mark(path, found[0])
-    if there is None or there.intent_at == record.intent_at:
+    if there is None or (there.intent_at == record.intent_at and there.posts <= record.posts):
         store.put(path, mine)  # ours, of an earlier try: nobody else has the lease on this row
         return None
     if there != heeded:

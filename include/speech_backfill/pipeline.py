@@ -23,6 +23,7 @@ from speech_backfill.plan.planner import Planner
 from speech_backfill.plan.request import PlanRequest, PlanSummary
 from speech_backfill.publish.publisher import Publisher
 from speech_backfill.publish.report import RunReport
+from speech_backfill.rebuild import Rebuilder, Rebuilt
 from speech_backfill.reconcile import Reconciler
 from speech_backfill.services import OpenClient, Services
 from speech_backfill.settings import Settings
@@ -101,6 +102,15 @@ class Pipeline:
     def reconcile(self, plan_id: str, round_: int = 0) -> list[Shard]:
         """Account for a round and return the shards of its repair."""
         return Reconciler(self.ledger, self.store, self.settings).reconcile(plan_id, round_)
+
+    def rebuild_ledger(self) -> Rebuilt:
+        """Add to the ledger what the service and the store know and it does not; pays for nothing."""
+
+        async def run() -> Rebuilt:
+            async with self.services() as services:
+                return await Rebuilder(self.ledger, self.store, services, self.settings).rebuild()
+
+        return asyncio.run(run())
 
     def publish(self, plan_id: str) -> RunReport:
         """Make the partition visible, then clean up at the service."""
