@@ -104,11 +104,13 @@ class StorageAccount:
         match self.credential:
             case SasToken(sas=sas) as token:
                 expires_at = token.expires_at
-                if expires_at is not None and expires_at < now:
+                if expires_at is not None and expires_at < now + hours * 3600:
                     raise SettingsError(
                         "storage connection",
-                        f"the SAS of account {self.name} expired at {datetime.fromtimestamp(expires_at, UTC):%Y-%m-%d %H:%M} UTC",
-                        "Put a fresh SAS (read and list, longer than the service's queue) or a key into the connection.",
+                        f"the SAS of account {self.name} {'expired' if expires_at < now else 'expires'} at "
+                        f"{datetime.fromtimestamp(expires_at, UTC):%Y-%m-%d %H:%M} UTC, and the service may want to read "
+                        f"the audio for {hours:g} hours",
+                        "Put a longer SAS (read and list) or a key into the connection, or lower SPEECH_BACKFILL_SAS_HOURS.",
                     )
                 return lambda _container, _path: sas.lstrip("?")
             case AccountKey(key=key):

@@ -15,7 +15,13 @@ from speech_backfill.results.errors import InvalidReport
 from speech_backfill.results.report import ReportDetail, read_report
 from speech_backfill.speech.api import ResultEntry
 from speech_backfill.speech.client import SpeechClient
-from speech_backfill.speech.errors import ResultExpired, ResultNotFound, ResultTooLarge, SpeechServiceError
+from speech_backfill.speech.errors import (
+    ResultExpired,
+    ResultNotFound,
+    ResultTooLarge,
+    SpeechServiceError,
+    UnreadableAnswer,
+)
 
 _RELISTS = 3
 """How often expired links of one file are renewed before the error is passed on."""
@@ -101,7 +107,7 @@ class Collector:
                 return Fetched(entry, await self._client.fetch(current.content_url))
             except ResultExpired:
                 current = await self._renewed(current)
-            except (ResultNotFound, ResultTooLarge) as error:
+            except (ResultNotFound, ResultTooLarge, UnreadableAnswer) as error:
                 return Unavailable(entry, str(error))
         try:
             return Fetched(entry, await self._client.fetch(current.content_url))

@@ -198,7 +198,9 @@ class Merger:
         if record.transcription_id is None:
             return None, record
         try:
-            seen = await look(self.ledger, self.services, record)
+            seen = await look(
+                self.ledger, self.services, record, gone_after_seconds=self.settings.gone_after_seconds
+            )
         except SpeechServiceError:
             if record.state is not TranscriptionState.GIVEN_UP:
                 raise

@@ -8,12 +8,12 @@ from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import TranscriptionRef
 from speech_backfill.services import Services
 from speech_backfill.speech.api import Transcription
-from speech_backfill.speech.errors import NotFound
+from speech_backfill.speech.errors import NotFound, ServiceUnavailable
 
 _GONE = "the service does not know it any more: its time to live has ended, or somebody deleted it"
 
 
-async def record_ends(ledger: Ledger, services: Services, resource: str) -> int:
+async def record_ends(ledger: Ledger, services: Services, resource: str, *, gone_after_seconds: float) -> int:
     """LIST *resource* once from the oldest transcription under way; returns how many are unfinished still."""
     submissions = Submissions(ledger)
     under_way = {
@@ -31,8 +31,16 @@ async def record_ends(ledger: Ledger, services: Services, resource: str) -> int:
         unlisted.discard(seen.transcription_id)
     for transcription_id in unlisted & under_way.keys():
         # Deleted by somebody, or purged: only asking for it by its id is proof, for a list may lag.
-        if await look(ledger, services, under_way[transcription_id]) is None:
-            del under_way[transcription_id]
+        try:
+            if (
+                await look(
+                    ledger, services, under_way[transcription_id], gone_after_seconds=gone_after_seconds
+                )
+                is None
+            ):
+                del under_way[transcription_id]
+        except ServiceUnavailable:
+            continue  # not proved to be gone: it keeps its place in the window
     return len(under_way)
 
 
@@ -43,13 +51,22 @@ def past_deadline(record: TranscriptionRecord, *, now: float, deadline_hours: fl
     return f"past its deadline of {deadline_hours:g} hours; it was given up and left alone at the service"
 
 
-async def look(ledger: Ledger, services: Services, record: TranscriptionRecord) -> Transcription | None:
+async def look(
+    ledger: Ledger, services: Services, record: TranscriptionRecord, *, gone_after_seconds: float
+) -> Transcription | None:
     """GET one transcription and note its status; None where the service does not know it (any more)."""
     assert record.transcription_id is not None
     submissions = Submissions(ledger)
     try:
         seen = await services.client(record.resource).get(record.transcription_id)
-    except NotFound:
+    except NotFound as error:
+        if record.submitted_at is not None and ledger.clock() < record.submitted_at + gone_after_seconds:
+            # Young transcriptions may not show everywhere yet: believing this would mean to pay again.
+            raise ServiceUnavailable(
+                resource=record.resource,
+                action=f"show {record.token}",
+                detail="404, right after its submission",
+            ) from error
         submissions.give_up(record, _GONE)
         return None
     if seen.status.ended:

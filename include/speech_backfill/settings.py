@@ -107,6 +107,11 @@ class Settings:
     deadline_hours: float = _knob(
         48.0, "How long a transcription may take before it is given up and its files are repaired.", low=0.001
     )
+    gone_after_seconds: float = _knob(
+        120.0,
+        "How long after its submission a transcription that the service says it does not know counts as not visible yet, not as gone.",
+        low=0,
+    )
     # Accounting
     price_per_audio_hour: float = _knob(
         0.18, "Price of an audio hour in your currency, for estimates only; not verified with Azure.", low=0

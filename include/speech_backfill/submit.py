@@ -162,7 +162,9 @@ class Submitter:
             return None
         for late in given_up:
             try:
-                seen = await look(self.ledger, self.services, late)
+                seen = await look(
+                    self.ledger, self.services, late, gone_after_seconds=self.settings.gone_after_seconds
+                )
             except (SpeechServiceError, SettingsError) as error:
                 log.warning("%s: no look whether it has ended late: %s", late.token, error)
                 continue
@@ -179,7 +181,9 @@ class Submitter:
         A transcription of a shard that is not wholly submitted is merged by nobody yet: without this, one that never
         ends would keep the window shut for ever.
         """
-        await record_ends(self.ledger, self.services, resource)
+        await record_ends(
+            self.ledger, self.services, resource, gone_after_seconds=self.settings.gone_after_seconds
+        )
         now = self.ledger.clock()
         for record in submissions.unfinished(resource):
             problem = past_deadline(record, now=now, deadline_hours=self.settings.deadline_hours)

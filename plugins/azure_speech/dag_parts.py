@@ -129,7 +129,7 @@ def limits_form(**section: Any) -> dict[str, Param]:
             type=["null", "number"],
             minimum=0,
             title="Budget (audio hours)",
-            description="Submission stops before more audio than this is submitted. Empty: no limit.",
+            description="Submission stops before more audio than this is submitted; durations that no manifest gives are estimated from sizes. Empty: no limit.",
             **section,
         ),
         "dry_run": Param(

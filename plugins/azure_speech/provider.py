@@ -63,11 +63,6 @@ def get_provider_info() -> dict[str, Any]:
                         maximum=1000,
                         default=4,
                     ),
-                    "residency": _field(
-                        "Residency",
-                        "Where audio that is sent here stays, in your own words (EU, for one).",
-                        type=["string", "null"],
-                    ),
                     "portal_url": _field(
                         "Azure portal page",
                         "Where the button on a waiting task leads; empty: to Airflow's connections.",

@@ -23,30 +23,28 @@ def connection(**fields):
 
 
 def test_a_connection_with_a_key_is_a_resource():
-    extra = {"region": "westeurope", "api_version": "2024-11-15", "window": "7", "residency": "EU"}
+    extra = {"region": "westeurope", "api_version": "2024-11-15", "window": "7"}
 
     resource = resource_of(connection(extra=extra))
 
     assert (resource.name, resource.endpoint) == ("speech_west", "https://west.example")
     assert resource.credential == SpeechKey("k1")
-    assert (resource.region, resource.api_version, resource.window, resource.residency) == (
+    assert (resource.region, resource.api_version, resource.window) == (
         "westeurope",
         "2024-11-15",
         7,
-        "EU",
     )
 
 
 def test_what_a_form_leaves_empty_is_the_default():
-    empty = dict.fromkeys(["region", "api_version", "residency", "authentication", "window"], "")
+    empty = dict.fromkeys(["region", "api_version", "authentication", "window"], "")
 
     resource = resource_of(connection(extra=empty))
 
-    assert (resource.region, resource.api_version, resource.window, resource.residency) == (
+    assert (resource.region, resource.api_version, resource.window) == (
         "",
         "2025-10-15",
         4,
-        None,
     )
 
 

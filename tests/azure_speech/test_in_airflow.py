@@ -98,7 +98,6 @@ def test_the_form_has_every_field_that_the_hook_reads(form):
         "region",
         "api_version",
         "window",
-        "residency",
         "portal_url",
     }
     assert fields["authentication"]["schema"]["enum"] == ["key", "entra"]

@@ -17,6 +17,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+from azure.core.credentials import AccessToken
+
 from faults.points import CountedStore, CountedTransport, Kill, Points, count_ledger
 from speech_backfill.accounts import AccountKey, StorageAccount, StorageAccounts
 from speech_backfill.errors import StillRunning
@@ -29,7 +32,7 @@ from speech_backfill.run import run_partition
 from speech_backfill.settings import Settings
 from speech_backfill.speech.client import SpeechClient
 from speech_backfill.speech.connection import Timeouts
-from speech_backfill.speech.resource import SpeechKey, SpeechResource
+from speech_backfill.speech.resource import EntraToken, SpeechKey, SpeechResource
 from speech_backfill.store import Store
 from speech_backfill.submit import NotYet, Submitted
 from speech_backfill.tables.read import read_table
@@ -49,6 +52,7 @@ SETTINGS = {
     "lease_seconds": 8.0,
     "lookup_grace_seconds": 4.0,
     "poll_interval_seconds": 1.0,
+    "gone_after_seconds": 0.0,
 }
 
 _MOST_SLEEPS = 600
@@ -73,6 +77,11 @@ class Job:
     resources: tuple[str, ...] = ("local",)
     window: int = 4
     only_migrate: bool = False
+    entra: bool = False
+    """Sign in with tokens that the emulator issues, instead of a key."""
+    content: bool = False
+    """Tell the rows of each file apart, too."""
+    account_url: str = ENDPOINT
     sabotage: str = ""
 
     def to_json(self) -> str:
@@ -121,7 +130,7 @@ def live(job: Job) -> int:
             _sabotage(job.sabotage)
         steps = _command if job.mode == "command" else _tasks
         steps(pipeline, job, sleep)
-        (folder / "outcome.json").write_text(json.dumps(_outcome(pipeline)))
+        (folder / "outcome.json").write_text(json.dumps(_outcome(pipeline, content=job.content)))
     except BaseException:
         (folder / "error.txt").write_text(traceback.format_exc())
         return 1
@@ -148,18 +157,29 @@ def _pipeline(
         settings=settings,
         ledger=Ledger.open(job.ledger, clock),
         store=CountedStore.of(Store.open(settings.store), points),
-        accounts=StorageAccounts.of([StorageAccount("acct", ENDPOINT, AccountKey(KEY))]),
+        accounts=StorageAccounts.of([StorageAccount("acct", job.account_url, AccountKey(KEY))]),
         resources=tuple(
             SpeechResource(
                 name=name,
                 endpoint=f"{job.service}/{name}",
-                credential=SpeechKey(f"{name}-key"),
+                credential=EntraToken(IssuedTokens(job.service)) if job.entra else SpeechKey(f"{name}-key"),
                 window=job.window,
             )
             for name in job.resources
         ),
         open_client=open_client,
     )
+
+
+class IssuedTokens:
+    """A credential whose every token is new: what a token cache does once it learns that its token is void."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
+        answer = httpx.post(f"{self._service}/admin/tokens", json={"lifetime_seconds": 3600})
+        return AccessToken(answer.raise_for_status().json()["access_token"], int(time.time()) + 3600)
 
 
 def _request(job: Job) -> PlanRequest:
@@ -212,7 +232,7 @@ def _tasks(pipeline: Pipeline, job: Job, sleep: Callable[[float], None]) -> None
     task("publish", lambda: pipeline.publish(plan_id).version)
 
 
-def _outcome(pipeline: Pipeline) -> dict[str, Any]:
+def _outcome(pipeline: Pipeline, *, content: bool) -> dict[str, Any]:
     """What readers, the ledger and the store say after a success."""
     store, ledger = pipeline.store, pipeline.ledger
     tables = {}
@@ -232,8 +252,20 @@ def _outcome(pipeline: Pipeline) -> dict[str, Any]:
 
         records = connection.execute(schema.transcriptions.select()).mappings().all()
         duplicates = connection.execute(schema.duplicates.select()).mappings().all()
+    rows_of: dict[str, list[str]] = {}
+    if content:
+        for name in ("transcripts", "phrases", "words"):
+            frame = frames[name]
+            columns = [one for one in frame.columns if one not in {"part", *OWN}]
+            for row in frame[columns].itertuples(index=False, name=None):
+                file = dict(zip(columns, row, strict=True))["audio_url"].rsplit("/", 1)[-1]
+                rows_of.setdefault(file, []).append(f"{name} {row!r}")
     return {
         "tables": tables,
+        "content": {
+            file: hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
+            for file, rows in rows_of.items()
+        },
         "outcomes": {
             row.audio_url.rsplit("/", 1)[-1]: [
                 row.outcome,

@@ -14,7 +14,14 @@ import pytest
 from fakes.speech_service import KEY, SIGNATURE
 from speech_backfill.errors import BudgetExhausted
 from speech_backfill.merge import StillRunning
-from speech_backfill.speech.errors import NotFound, NotSent, RequestRefused, SpeechServiceError, Unauthorized
+from speech_backfill.speech.errors import (
+    NotFound,
+    NotSent,
+    RequestRefused,
+    ServiceUnavailable,
+    SpeechServiceError,
+    Unauthorized,
+)
 from speech_backfill.submit import NotYet, Submitted
 from speech_backfill.tables.read import read_table
 from tests.speech_backfill.campaign import ACCOUNT_KEY, Absent, Bad, Campaign, Spoilt, Unlisted, url
@@ -365,6 +372,9 @@ def test_a_transcription_purged_before_download_is_said_and_not_paid_again_unask
     (shard,) = campaign.pipeline.shards(summary.plan_id)
     campaign.submit(shard)
     campaign.service.jobs.clear()
+    with pytest.raises(ServiceUnavailable, match="right after its submission"):
+        campaign.pipeline.merge(shard)
+    campaign.clock.now += 200
     merged = campaign.pipeline.merge(shard)
     assert (merged.missing, merged.can_retry) == (3, 0)
     assert campaign.pipeline.reconcile(summary.plan_id, 0) == []
@@ -382,6 +392,7 @@ def test_a_purged_transcription_is_repaired_where_the_settings_allow_it(
     campaign.submit(shard)
     (job,) = campaign.service.jobs.values()
     campaign.service.forget(job.transcription_id)
+    campaign.clock.now += 200
     merged = campaign.pipeline.merge(shard)
     assert (merged.missing, merged.can_retry) == (3, 3)
     (repair,) = campaign.pipeline.reconcile(summary.plan_id, 0)
@@ -471,6 +482,7 @@ def test_one_that_was_deleted_at_the_service_does_not_shut_the_window_either(
     (shard,) = campaign.pipeline.shards(summary.plan_id)
     assert isinstance(campaign.pipeline.submit(shard), NotYet)
     campaign.service.jobs.clear()
+    campaign.clock.now += 200
     assert isinstance(campaign.pipeline.submit(shard), Submitted)
 
 

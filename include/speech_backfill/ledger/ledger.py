@@ -378,22 +378,21 @@ class Ledger:
         """Note that a plan is published and its transcriptions are settled; saying it twice is the same as once."""
         values = {name: getattr(published, name) for name in PartitionRecord.__dataclass_fields__}
         with self.engine.begin() as connection:
-            placed = sa.select(schema.placements.c.chunk_id).where(
-                schema.placements.c.plan_id == published.plan_id
-            )
-            connection.execute(
-                schema.transcriptions.update()
-                .where(
-                    schema.transcriptions.c.chunk_id.in_(placed),
-                    schema.transcriptions.c.settled_at.is_(None),
-                    schema.transcriptions.c.state.in_(["ended", "given_up"]),
-                )
-                .values(settled_at=published.published_at)
-            )
+            # The plan's row first, as a reservation does, so that the two never wait for one another.
             connection.execute(
                 schema.plans.update()
                 .where(schema.plans.c.plan_id == published.plan_id)
                 .values(state=PlanState.PUBLISHED)
+            )
+            connection.execute(
+                schema.transcriptions.update()
+                .where(
+                    _placed_in(published.plan_id),
+                    sa.not_(_placed_in_open_plan()),
+                    schema.transcriptions.c.settled_at.is_(None),
+                    schema.transcriptions.c.state.in_(["ended", "given_up"]),
+                )
+                .values(settled_at=published.published_at)
             )
             # A publisher that was held up between its commit and this note must not hide a newer version.
             insert = insert_into(self.engine, schema.partitions).values(**values)
@@ -404,6 +403,22 @@ class Ledger:
                     where=schema.partitions.c.version <= published.version,
                 )
             )
+
+
+def _placed_in(plan_id: str) -> sa.ColumnElement[bool]:
+    """Whether a transcription is the attempt that *plan_id* stands for."""
+    placed, made = schema.placements.c, schema.transcriptions.c
+    same = sa.and_(placed.chunk_id == made.chunk_id, placed.attempt == made.attempt)
+    return sa.exists().where(same, placed.plan_id == plan_id)
+
+
+def _placed_in_open_plan() -> sa.ColumnElement[bool]:
+    """Whether a plan that is still open stands for a transcription too: then its files are not all accounted for."""
+    placed, made = schema.placements.c, schema.transcriptions.c
+    same = sa.and_(placed.chunk_id == made.chunk_id, placed.attempt == made.attempt)
+    return sa.exists().where(
+        same, placed.plan_id == schema.plans.c.plan_id, schema.plans.c.state == PlanState.OPEN
+    )
 
 
 def _unmoved(connection: sa.Connection, claims: Claims, bounds: tuple[str, str]) -> None:

@@ -43,7 +43,9 @@ CREATE TABLE manifest AS
 WITH first_lines AS (
     SELECT min(line) AS line FROM lines GROUP BY {_ONE_FILE}
 ), kept AS (
+    -- A line refused today (its audio is gone, say) must not take away what was transcribed and paid for before.
     SELECT l.* FROM lines l SEMI JOIN first_lines USING (line)
+    WHERE l.error_code IS NULL OR l.audio_url NOT IN (SELECT audio_url FROM prior WHERE outcome = 'transcribed')
 ), decided AS (
     SELECT
         l.line, l.file_id, l.audio_url, l.etag, l.size_bytes, l.modified_at, l.duration_ms, l.options_id,

@@ -18,7 +18,7 @@ SELECT
     m.file_id, m.audio_url, m.etag AS audio_etag, m.size_bytes,
     make_timestamptz((m.modified_at * 1000000)::BIGINT) AS last_modified,
     CASE m.disposition
-        WHEN 'submit' THEN l.outcome WHEN 'carried' THEN p.outcome WHEN 'elsewhere' THEN 'transcribed' ELSE 'failed'
+        WHEN 'submit' THEN coalesce(l.outcome, p.outcome) WHEN 'carried' THEN p.outcome WHEN 'elsewhere' THEN 'transcribed' ELSE 'failed'
     END AS outcome,
     CASE m.disposition WHEN 'refused' THEN m.error_code ELSE coalesce(l.error_code, p.error_code) END AS error_code,
     CASE m.disposition WHEN 'refused' THEN m.error_message ELSE coalesce(l.error_message, p.error_message) END AS error_message,
@@ -40,17 +40,26 @@ SELECT
     CASE
         WHEN m.disposition = 'submit' AND l.outcome = 'transcribed'
             THEN $plan_id || '-r' || l.round || '-s' || lpad(l.shard::VARCHAR, 4, '0')
-        WHEN m.disposition = 'carried' THEN p.part
+        ELSE p.part
     END AS part,
     coalesce(l.merged_at, p.merged_at) AS merged_at
 FROM manifest m
-LEFT JOIN latest l ON m.disposition = 'submit' AND l.file_id = m.file_id
-LEFT JOIN prior p ON m.disposition = 'carried' AND p.file_id = m.file_id
+LEFT JOIN latest l ON m.disposition = 'submit' AND l.file_id = m.file_id AND l.file_id NOT IN (SELECT file_id FROM kept)
+LEFT JOIN prior p
+    ON p.file_id = m.file_id AND (m.disposition = 'carried' OR p.file_id IN (SELECT file_id FROM kept))
 """
+
+_KEPT = """
+CREATE TABLE kept AS
+SELECT m.file_id FROM manifest m JOIN latest l USING (file_id) JOIN prior p USING (file_id)
+WHERE m.disposition = 'submit' AND l.outcome <> 'transcribed' AND p.outcome = 'transcribed'
+"""
+"""Files that were submitted once more and failed, although this very content was transcribed before: that stands."""
 
 
 def account(connection: duckdb.DuckDBPyConnection, *, plan_id: str, partition: str) -> None:
     """Make the table `final` from `manifest`, `latest` and `prior`. Raises UnexplainedFiles unless all is accounted for."""
+    connection.execute(_KEPT)
     connection.execute(_FINAL, {"plan_id": plan_id})
     rows, explained, distinct, manifest, example = one_row(
         connection,

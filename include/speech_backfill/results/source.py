@@ -23,7 +23,7 @@ def source_of(raw: bytes) -> str | None:
     """The `source` of a result file without its query, spoilt files included where it can be read; None where not."""
     try:
         source = _decoder.decode(raw.removeprefix(b"\xef\xbb\xbf")).source
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         source = _stated(raw)
     return without_query(source) if source else None
 
@@ -35,5 +35,5 @@ def _stated(raw: bytes) -> str | None:
         return None
     try:
         return msgspec.json.decode(found[1], type=str)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

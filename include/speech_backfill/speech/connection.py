@@ -6,8 +6,9 @@ Repeats nothing and follows no redirect. Key and bearer go to the resource's own
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, assert_never
@@ -43,6 +44,10 @@ _NEVER_STOOD = (
 """httpx raises these before the first byte of a request leaves."""
 
 _TOKEN_RENEWED_BEFORE_SECONDS = 300.0
+
+# httpx logs whole URLs, and a result's URL carries its SAS. Nobody needs those lines.
+for _chatty in ("httpx", "httpcore"):
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +130,15 @@ class Connection:
     ) -> httpx.Response:
         """One call that may be repeated without harm. Every failure is typed; a success is 2xx."""
         try:
-            response = await self._calls.request(
-                method,
-                url,
-                params=dict(params) if params else None,
-                headers=await self._headers(action),
-                timeout=self._timeout(timeout_seconds),
+            response = await self._signed(
+                lambda headers: self._calls.request(
+                    method,
+                    url,
+                    params=dict(params) if params else None,
+                    headers=headers,
+                    timeout=self._timeout(timeout_seconds),
+                ),
+                action,
             )
         except _NEVER_STOOD as error:
             raise NotSent(resource=self.resource.name, action=action, detail=_named(error)) from error
@@ -150,10 +158,12 @@ class Connection:
         raise self._refused(response, refusal, action)
 
     async def submit(self, url: str, *, json: Any, params: Mapping[str, str], action: str) -> httpx.Response:
-        """One POST, once. Raises AnswerLost wherever the service may have carried it out."""
-        headers = await self._headers(action)
+        """One POST, carried out once at the most. Raises AnswerLost wherever the service may have carried it out."""
         try:
-            response = await self._submissions.post(url, json=json, params=dict(params), headers=headers)
+            response = await self._signed(
+                lambda headers: self._submissions.post(url, json=json, params=dict(params), headers=headers),
+                action,
+            )
         except _NEVER_STOOD as error:
             raise NotSent(resource=self.resource.name, action=action, detail=_named(error)) from error
         except httpx.HTTPError as error:
@@ -206,6 +216,16 @@ class Connection:
                     code=refusal.code,
                     detail=refusal.message,
                 )
+
+    async def _signed(
+        self, send: Callable[[dict[str, str]], Awaitable[httpx.Response]], action: str
+    ) -> httpx.Response:
+        """*send* with our credential, once more where an Entra ID token is not taken any more: a 401 carries nothing out."""
+        response = await send(await self._headers(action))
+        if response.status_code == 401 and self._token is not None:
+            self._token = None
+            response = await send(await self._headers(action))
+        return response
 
     async def _headers(self, action: str) -> dict[str, str]:
         match self.resource.credential:

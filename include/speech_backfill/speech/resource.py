@@ -59,8 +59,6 @@ class SpeechResource:
     api_version: str = API_VERSION
     window: int = 4
     """How many unfinished transcriptions it may have: a region works them one at a time."""
-    residency: str | None = None
-    """Where audio sent here stays, in the user's own words; None: no rule."""
 
     def __post_init__(self) -> None:
         text = self.endpoint.strip()

@@ -83,7 +83,6 @@ def resource_of(connection: Connection) -> SpeechResource:
         region=_text(extra, "region") or "",
         api_version=_text(extra, "api_version") or API_VERSION,
         window=_window(extra, name),
-        residency=_text(extra, "residency"),
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 
 import pytest
-from tests.speech_backfill.ledger.records import ALL, chunk, committed, plan, published
 
 from speech_backfill.errors import UnknownPlan
 from speech_backfill.ledger.ledger import Ledger, NewPlacement, PlansChanged
 from speech_backfill.ledger.records import PlanState, Reserved
 from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import Status, TranscriptionRef
+from tests.speech_backfill.ledger.records import ALL, chunk, committed, plan, published
 
 
 def _submitted(submissions: Submissions, placement: object, transcription_id: str) -> None:

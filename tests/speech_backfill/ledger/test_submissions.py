@@ -8,7 +8,6 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.speech_backfill.ledger.records import chunk, committed
 
 from fakes.speech_service import FakeClock
 from speech_backfill.ledger.ledger import Ledger
@@ -24,6 +23,7 @@ from speech_backfill.ledger.records import (
 )
 from speech_backfill.ledger.submissions import LeaseLost, Submissions
 from speech_backfill.model import Status, TranscriptionRef
+from tests.speech_backfill.ledger.records import chunk, committed
 
 LEASE = 100.0
 

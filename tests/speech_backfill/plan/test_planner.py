@@ -80,8 +80,13 @@ def test_the_summary_adds_up(campaign: Campaign) -> None:
 
 def test_durations_that_nobody_knows_are_estimated_from_sizes(campaign: Campaign) -> None:
     plan = campaign.plan([[url("a.wav"), "e1", "32000", "", ""]])
-    assert plan.audio_hours == pytest.approx(2 / 3600)
+    assert plan.audio_hours == pytest.approx(4 / 3600)
     assert plan.audio_hours_estimated
+
+
+def test_compressed_audio_counts_as_longer_than_its_size_suggests(campaign: Campaign) -> None:
+    plan = campaign.plan([[url("a.opus"), "e1", "12000", "", ""], [url("b.mp3"), "e1", "12000", "", ""]])
+    assert plan.audio_hours == pytest.approx((4 + 3) / 3600)
 
 
 @given(

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.speech_backfill.tables.reference import rows_of
 
 from speech_backfill.results.errors import InvalidResultFile
 from speech_backfill.tables.parts import PartWriter, ResultSummary
 from speech_backfill.tables.schema import TABLES
+from tests.speech_backfill.tables.reference import rows_of
 
 EACH_ROW_ITS_OWN_GROUP = dict.fromkeys(TABLES, 1)
 

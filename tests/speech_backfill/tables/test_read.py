@@ -9,7 +9,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
-from tests.speech_backfill.tables.test_parts import call
 
 from speech_backfill.model import Outcome
 from speech_backfill.store import Store
@@ -27,6 +26,7 @@ from speech_backfill.tables.parts import PartWriter
 from speech_backfill.tables.read import read_arrow_table, read_table, table_files
 from speech_backfill.tables.rows import OutcomeRow
 from speech_backfill.tables.schema import TABLES
+from tests.speech_backfill.tables.test_parts import call
 
 
 def publish(store, scratch, key, files, *, version=1, schema_version=1):
