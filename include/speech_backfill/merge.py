@@ -62,6 +62,15 @@ class ShardMerged:
 
 
 @dataclass(frozen=True, slots=True)
+class _Ended:
+    """A placement, our record of its transcription, and what the service has of it; None: gone, or given up."""
+
+    placement: Placement
+    record: TranscriptionRecord
+    seen: Transcription | None
+
+
+@dataclass(frozen=True, slots=True)
 class Merger:
     """The pieces that merging needs; `merge_shard` is its verb."""
 
@@ -81,14 +90,18 @@ class Merger:
             before = self._merged_before(folder)
             if before is not None:
                 return before
-        placements = self.ledger.placements(shard.plan_id, shard.round, shard.index)
+        # All are looked at before anything is downloaded: one that still runs would make the rest be fetched again.
+        ended = [
+            await self._ended(shard, placement)
+            for placement in self.ledger.placements(shard.plan_id, shard.round, shard.index)
+        ]
         counts: Counter[str] = Counter()
         transcribed: set[str] = set()
         with tempfile.TemporaryDirectory(prefix="speech-backfill-merge-") as name:
             local = Path(name)
             with PartWriter(local) as parts, OutcomesWriter(local / "outcomes.parquet") as outcomes:
-                for placement in placements:
-                    async for row in self._chunk(shard, placement, parts, local, transcribed):
+                for one in ended:
+                    async for row in self._chunk(one, parts, local, transcribed):
                         outcomes.add(row)
                         if row.outcome is Outcome.TRANSCRIBED:
                             transcribed.add(row.file_id)
@@ -130,20 +143,27 @@ class Merger:
             return None
         return ShardMerged(**counted)
 
+    async def _ended(self, shard: Shard, placement: Placement) -> _Ended:
+        """The placement's transcription, ended. Raises NotSubmitted, StillRunning."""
+        record = Submissions(self.ledger).of(placement)
+        if record is None or record.state in {TranscriptionState.INTENDED, TranscriptionState.REFUSED}:
+            raise NotSubmitted(shard.label, placement.chunk.chunk_id)
+        seen, record = await self._seen(shard, placement, record)
+        return _Ended(placement, record, seen)
+
     async def _chunk(
-        self, shard: Shard, placement: Placement, parts: PartWriter, local: Path, transcribed: set[str]
+        self, one: _Ended, parts: PartWriter, local: Path, transcribed: set[str]
     ) -> AsyncIterator[OutcomeRow]:
         """The outcomes of one chunk's files, in the order of their result files, then the rest in the chunk's order.
 
         Two adopted chunks may share a file; it is left out where the shard has its transcript already (*transcribed*).
         """
-        record = Submissions(self.ledger).of(placement)
-        if record is None or record.state in {TranscriptionState.INTENDED, TranscriptionState.REFUSED}:
-            raise NotSubmitted(shard.label, placement.chunk.chunk_id)
-        seen, record = await self._seen(shard, placement, record)
+        placement, record, seen = one.placement, one.record, one.seen
         ended_at = seen.last_action_at if seen else record.ended_at
         chunked = [
-            one for one in read_chunk(self.store, placement.chunk.chunk_id) if one.file_id not in transcribed
+            file
+            for file in read_chunk(self.store, placement.chunk.chunk_id)
+            if file.file_id not in transcribed
         ]
         files = _Accounts(placement, record, chunked, self.accounts, ended_at=ended_at)
         match seen:
@@ -153,9 +173,9 @@ class Merger:
                 for row in self._kept(files, parts, local):
                     yield row
                 retry = can_retry(code, None, resubmit_purged=self.settings.resubmit_purged)
-                for one in files.left():
+                for file in files.left():
                     message = record.problem or _PURGED
-                    yield files.row(one, Outcome.MISSING, code=code, message=message, retry=retry)
+                    yield files.row(file, Outcome.MISSING, code=code, message=message, retry=retry)
                 return
             case Transcription():
                 collector = Collector(
@@ -329,14 +349,16 @@ def _reported(files: _Accounts, seen: Transcription, listing: Listing) -> Iterat
     """The outcomes of files without a result: what the report says, else what the transcription as a whole says."""
     whole = seen.status is Status.FAILED
     several = files.placement.chunk.files > 1
+    # A report that blames every file alike repeats what is said of the whole: any of them may be good.
+    alike = whole and several and len({(one.status, one.error_kind) for one in listing.report or ()}) == 1
     for detail in listing.report or ():
         file = files.find(detail.source_url)
         if file is None:
             continue
         if detail.status == "Failed":
-            yield files.row(
-                file, Outcome.FAILED, code=detail.error_kind or "Unknown", message=detail.error_message
-            )
+            code, message = detail.error_kind or "Unknown", detail.error_message
+            retry = can_retry(code, message, alone=not alike)
+            yield files.row(file, Outcome.FAILED, code=code, message=message, retry=retry)
         else:
             message = "the report says it succeeded, but its result file could not be had or read"
             yield files.row(file, Outcome.MISSING, code=OurCode.RESULT_NOT_FOUND, message=message)
