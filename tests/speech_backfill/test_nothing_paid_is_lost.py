@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 
 from speech_backfill.accounts import SasToken, StorageAccount
-from speech_backfill.errors import SettingsError
+from speech_backfill.errors import SettingsError, StillRunning
 from tests.speech_backfill.campaign import Bad, Campaign
 
 ROWS = [("a.wav", "e1"), ("b.wav", "e1"), ("c.wav", "e1")]
@@ -64,3 +65,21 @@ def test_a_sas_that_ends_before_the_queue_may_is_refused_at_once(hours_left: flo
         assert "secret" not in str(caught.value)
     else:
         assert account.signer(now=now, hours=96)("c", "p").endswith("sig=secret")
+
+
+def test_a_shard_that_is_not_all_ended_downloads_nothing(campaign_with: Callable[..., Campaign]) -> None:
+    """Else every look at a long shard would fetch again what has ended."""
+    campaign = campaign_with(files_per_transcription=1, max_shards=1)
+    summary = campaign.plan(ROWS)
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    campaign.submit(shard)
+    first = next(iter(campaign.service.jobs.values()))
+    campaign.finish(first, campaign.service)
+    before = campaign.service.calls["fetch"]
+
+    with pytest.raises(StillRunning):
+        campaign.pipeline.merge(shard)
+
+    assert campaign.service.calls["fetch"] == before
+    campaign.end_all()
+    assert campaign.pipeline.merge(shard).transcribed == 3
