@@ -7,7 +7,7 @@ long) are left alone: `reprocess` is there for the person who knows better.
 
     plan → shards → [ submit → wait → merge ] for each shard → publish, for each partition
 
-Transcribed files are never submitted here. A partition stays visible as it is until its repair is published as a whole.
+One run takes on sixty partitions; its plan task says if there are more. Transcribed files are never submitted here. A partition stays visible as it is until its repair is published as a whole.
 """
 
 from __future__ import annotations

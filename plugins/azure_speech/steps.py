@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MOST_REPAIRED = 60
+"""Partitions that one run of the repair DAG takes on, so that its task instances stay in the low hundreds."""
+
 PLAN_ID = "plan_id"
 """Under this key the plan task pushes its plan's id; after a dry run there is none."""
 
@@ -65,8 +68,14 @@ def plan_repairs() -> list[str]:
     conf = _form(context)
     named = [str(one) for one in conf.get("partitions") or ()]
     wanted = named or [one.partition for one in pipeline.ledger.partitions() if one.can_retry]
+    if len(wanted) > MOST_REPAIRED:
+        log.warning(
+            "%d partitions are to be repaired; this run takes the first %d of them, trigger it again for the rest.",
+            len(wanted),
+            MOST_REPAIRED,
+        )
     plans = []
-    for partition in wanted:
+    for partition in wanted[:MOST_REPAIRED]:
         summary = pipeline.plan(repair_request(conf, partition=partition, run_id=context["run_id"]))
         log.info("%s", summary.text)
         if not summary.dry_run and summary.to_submit:

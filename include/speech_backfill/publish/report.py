@@ -53,7 +53,7 @@ class RunReport:
     """Of those transcribed: by this plan."""
     transcriptions: int
     submitted_now: int
-    """Of the transcriptions: put on the wire by this plan; the others were taken over from earlier runs."""
+    """Of the transcriptions: in no earlier report; the others were accounted for by another partition's publication."""
     adopted: int
     """Found at the service after a lost answer, not paid again."""
     given_up: int
@@ -158,7 +158,8 @@ def build(
     ).fetchall()
     purged, purged_ms = _purged(connection, settings)
     again = purged_ms / 3_600_000
-    own = [one for one in transcriptions if one.plan_id == plan.plan_id]
+    # An attempt's cost stands in the report of the first publication that accounts for it, whoever submitted it.
+    own = [one for one in transcriptions if one.settled_at is None or one.plan_id == plan.plan_id]
     billed = sum(one.billed_ms or 0 for one in own) / 3_600_000
     return RunReport(
         partition=plan.partition,

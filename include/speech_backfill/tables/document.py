@@ -30,6 +30,15 @@ files = table_files("store", "words")
 duckdb.sql("SELECT word, count(*) FROM read_parquet($files, hive_partitioning = true) GROUP BY word", params={"files": files})
 ```
 
+```python
+# Spark
+spark.conf.set("spark.sql.sources.partitionColumnTypeInference.enabled", "false")
+words = spark.read.option("basePath", "store/tables/words").parquet(*table_files("store", "words"))
+```
+
+A glob over `tables/words/` reads the same files, but not safely: while a partition is being published, or after a publisher
+died in the middle, it sees parts that are not (or no longer) published, and a file's rows twice. `table_files` never does.
+
 Types are Arrow's names. Times are UTC. A column is null where the service (or the manifest) does not say.
 """
 

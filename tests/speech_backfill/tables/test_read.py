@@ -233,7 +233,7 @@ def test_the_example_in_the_document_runs(tmp_path, monkeypatch):
     store = Store.open(str(tmp_path / "store"))
     publish(store, tmp_path, "2026-11-01", [("a", call())])
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", document(), re.DOTALL)
+    example, _needs_spark = re.findall(r"```python\n(.*?)```", document(), re.DOTALL)
     names = {}
     exec(example, names)
     assert len(names["calls"]) == 1
