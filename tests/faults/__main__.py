@@ -156,6 +156,35 @@ def _hole() -> Row:
     return row
 
 
+def _troubles(options: argparse.Namespace) -> Row:
+    """The fault matrix at the service."""
+    from faults.troubles import SOURCE_EXPIRED, TROUBLES, Trouble, play, play_source_expired, world
+
+    began = time.monotonic()
+    row = Row("troubles of the service")
+    with tempfile.TemporaryDirectory(prefix="faults-") as name, ExitStack() as stack:
+        folder = Path(name)
+        worlds: SimpleQueue[World] = SimpleQueue()
+        for number in range(WORKERS):
+            worlds.put(stack.enter_context(world(folder / f"world-{number}")))
+        first = worlds.get()
+        calm = first.calm()
+        worlds.put(first)
+
+        def one(trouble: Trouble) -> Verdict:
+            taken = worlds.get()
+            try:
+                return play(taken, trouble, calm)
+            finally:
+                worlds.put(taken)
+
+        with ThreadPoolExecutor(WORKERS) as pool:
+            row.add(pool.map(one, TROUBLES[:: 5 if options.quick else 1]))
+        row.add([play_source_expired(folder / SOURCE_EXPIRED.name.replace(" ", "-"))])
+    row.seconds = time.monotonic() - began
+    return row
+
+
 def _postgres(options: argparse.Namespace) -> Row:
     from itertools import count
 
@@ -218,8 +247,23 @@ def all_rows(options: argparse.Namespace) -> Iterator[Callable[[], Row]]:
     """Every row of the table, unplayed."""
     yield from crash_rows(options)
 
+    def troubles() -> Row:
+        return _troubles(options)
+
+    troubles.__name__ = "troubles of the service"
+    yield troubles
+
 
 def _replay(name: str) -> int:
+    from faults.troubles import TROUBLES, play
+    from faults.troubles import world as quiet_world
+
+    for trouble in TROUBLES:
+        if trouble.name == name:
+            with tempfile.TemporaryDirectory(prefix="faults-") as folder, quiet_world(Path(folder)) as world:
+                verdict = play(world, trouble, world.calm())
+            print(verdict)
+            return 0 if verdict.good else 1
     case = Case.parse(name)
     with tempfile.TemporaryDirectory(prefix="faults-") as folder, World.opened(Path(folder)) as world:
         calm = world.calm(case.mode)

@@ -12,7 +12,7 @@ import shutil
 import signal
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -105,22 +105,28 @@ class World:
     settings: dict[str, Any] = field(default_factory=dict)
     sabotage: str = ""
     statements: bool = False
+    account_url: str = ENDPOINT
+    content: bool = False
     _template: Path | None = None
 
     @classmethod
     @contextmanager
-    def opened(cls, folder: Path, **values: Any) -> Iterator[World]:
-        emulator = from_mapping(
+    def opened(
+        cls, folder: Path, *, emulator: Mapping[str, Any] | None = None, **values: Any
+    ) -> Iterator[World]:
+        """*emulator* replaces sections of the emulator's settings."""
+        settings = from_mapping(
             {
                 "recogniser": {"kind": "synthetic"},
                 "queue": {"start_delay_seconds": 0},
                 "throttle": {"enabled": False},
                 "resources": [{"name": "local", "key": "local-key"}, {"name": "west", "key": "west-key"}],
+                **(emulator or {}),
             }
         )
         with ExitStack() as stack:
             forks = stack.enter_context(Forks.started())
-            base_url = stack.enter_context(running(emulator))
+            base_url = stack.enter_context(running(settings))
             http = stack.enter_context(httpx.Client(base_url=base_url, timeout=30))
             yield cls(base_url, forks, folder, http, **values)
 
@@ -134,7 +140,7 @@ class World:
         folder = self.folder / uuid.uuid4().hex[:12]
         folder.mkdir(parents=True)
         lines = ["uri,etag,size_bytes,duration_ms"]
-        lines += [f"{ENDPOINT}/audio/{name},e1,32000,2000" for name in FILES]
+        lines += [f"{self.account_url}/audio/{name},e1,32000,2000" for name in FILES]
         (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
         if self.ledger_urls is not None:
             ledger = self.ledger_urls()
@@ -150,6 +156,8 @@ class World:
             settings=self.settings,
             sabotage=self.sabotage,
             statements=self.statements,
+            account_url=self.account_url,
+            content=self.content,
         )
 
     def _migrated(self) -> Path:

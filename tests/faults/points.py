@@ -55,29 +55,30 @@ class Points:
     number: int = 0
     labels: list[str] = field(default_factory=list)
 
-    def begin(self, label: str, sides: str) -> None:
-        """An effect is about to happen, that can be interrupted at *sides*: b(efore), d(uring), a(fter)."""
+    def begin(self, label: str, sides: str) -> int:
+        """An effect is about to happen, that can be interrupted at *sides*: b(efore), d(uring), a(fter). Its number."""
         self.number += 1
         self.labels.append(label)
         with self.log.open("a") as out:
             out.write(f"{sides} {label}\n")
-        self._act(BEFORE)
+        self._act(self.number, BEFORE)
+        return self.number
 
-    def during(self) -> bool:
+    def during(self, number: int) -> bool:
         """Whether the effect is to be left half done; whoever is told so does half of it and calls `die`."""
-        return self.kill == Kill(self.number, DURING)
+        return self.kill == Kill(number, DURING)
 
-    def end(self) -> None:
-        """The effect has happened."""
-        self._act(AFTER)
+    def end(self, number: int) -> None:
+        """The effect has happened. Requests overlap, so others may have begun since."""
+        self._act(number, AFTER)
 
     def die(self) -> None:
         """Here and now, without any handler: as the out-of-memory killer does it."""
         os.kill(os.getpid(), signal.SIGSTOP if self.freeze else signal.SIGKILL)
         self.kill = None
 
-    def _act(self, side: str) -> None:
-        if self.kill == Kill(self.number, side):
+    def _act(self, number: int, side: str) -> None:
+        if self.kill == Kill(number, side):
             self.die()
 
 
@@ -105,15 +106,15 @@ class CountedStore(Store):
     def _counted(self, verb: str, path: str, data: bytes | None = None) -> Iterator[None]:
         assert self.points is not None
         assert self.local_root is not None
-        self.points.begin(f"{verb} {path}", "ba" if data is None else "bda")
-        if data is not None and self.points.during():
+        number = self.points.begin(f"{verb} {path}", "ba" if data is None else "bda")
+        if data is not None and self.points.during(number):
             # obstore writes beside the target and renames; a process that dies on the way leaves this behind.
             torn = self.local_root / f"{path}#1"
             torn.parent.mkdir(parents=True, exist_ok=True)
             torn.write_bytes(data[: len(data) // 2])
             self.points.die()
         yield
-        self.points.end()
+        self.points.end(number)
 
     def put(self, path: str, data: bytes) -> None:
         with self._counted("put", path, data):
@@ -153,13 +154,13 @@ class CountedTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         changes = request.method in {"POST", "DELETE"}
-        self._points.begin(f"{request.method} {request.url.path}", "bda" if changes else "ba")
-        if changes and self._points.during():
+        number = self._points.begin(f"{request.method} {request.url.path}", "bda" if changes else "ba")
+        if changes and self._points.during(number):
             self._send_and_die(request)
         answer = await self._inner.handle_async_request(request)
         content = await answer.aread()
         await answer.aclose()
-        self._points.end()
+        self._points.end(number)
         return httpx.Response(answer.status_code, headers=answer.headers, content=content)
 
     async def aclose(self) -> None:
@@ -185,8 +186,7 @@ def count_ledger(points: Points) -> None:
             return
         written.add(id(connection.connection.dbapi_connection))
         if points.statements:
-            points.begin(f"statement {' '.join(words[:3])}", "a")
-            points.end()
+            points.end(points.begin(f"statement {' '.join(words[:3])}", "a"))
 
     def counted(self: DefaultDialect, dbapi_connection: Any) -> None:
         key = id(getattr(dbapi_connection, "dbapi_connection", dbapi_connection))
@@ -194,8 +194,8 @@ def count_ledger(points: Points) -> None:
             commit(self, dbapi_connection)
             return
         written.discard(key)
-        points.begin("commit", "ba")
+        number = points.begin("commit", "ba")
         commit(self, dbapi_connection)
-        points.end()
+        points.end(number)
 
     DefaultDialect.do_commit = counted  # type: ignore[method-assign]
