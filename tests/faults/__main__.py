@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -185,6 +186,38 @@ def _troubles(options: argparse.Namespace) -> Row:
     return row
 
 
+def _mixed(options: argparse.Namespace) -> Row:
+    """The stateful test: kills and troubles at random, in memory."""
+    from hypothesis import HealthCheck, seed, settings
+    from hypothesis.stateful import run_state_machine_as_test
+
+    from faults.test_stateful import Backfill
+
+    began = time.monotonic()
+    row = Row("both mixed at random", seed=str(options.seed))
+    played = [0]
+
+    class Counted(Backfill):
+        def teardown(self) -> None:
+            played[0] += 1
+            super().teardown()
+
+    wanted = settings(
+        max_examples=5 if options.quick else 60,
+        stateful_step_count=20,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        run_state_machine_as_test(seed(options.seed)(Counted), settings=wanted)
+    except Exception as error:
+        row.add([Verdict("both mixed at random", problems=("".join(traceback.format_exception(error)),))])
+    row.add([Verdict(f"example {number}") for number in range(played[0] - len(row.verdicts))])
+    row.seconds = time.monotonic() - began
+    return row
+
+
 def _postgres(options: argparse.Namespace) -> Row:
     from itertools import count
 
@@ -194,9 +227,9 @@ def _postgres(options: argparse.Namespace) -> Row:
     row = Row("kill -9, PostgreSQL ledger")
     try:
         with (
-            ExitStack() as databases,
             tempfile.TemporaryDirectory(prefix="faults-") as folder,
             postgres_running() as server,
+            ExitStack() as databases,
         ):
             numbers, lock = count(), threading.Lock()
 
@@ -252,6 +285,12 @@ def all_rows(options: argparse.Namespace) -> Iterator[Callable[[], Row]]:
 
     troubles.__name__ = "troubles of the service"
     yield troubles
+
+    def mixed() -> Row:
+        return _mixed(options)
+
+    mixed.__name__ = "both mixed at random"
+    yield mixed
 
 
 def _replay(name: str) -> int:

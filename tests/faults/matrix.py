@@ -305,13 +305,15 @@ def frozen(calm: Calm, *, sides: Sequence[str] = (BEFORE, AFTER)) -> list[Case]:
 
     Not in the middle of a transaction: there it holds SQLite's only write lock, and whoever comes next waits for it.
     """
+    following = [label if kill.side == BEFORE else "" for kill, label in calm.points[1:]] + [""]
     return [
-        Case((kill,), freeze=True, label=label)
-        for kill, label in calm.points
+        # After the last check of the lease is as good as before the request: nothing lies between them.
+        Case((kill,), freeze=True, label=then if then.startswith("POST ") else f"{kill.side} {label}")
+        for (kill, label), then in zip(calm.points, following, strict=True)
         if kill.side in sides and kill.side != DURING and (label, kill.side) != ("commit", BEFORE)
     ]
 
 
 def is_the_hole(case: Case) -> bool:
     """Frozen between the last check of the lease and the request: named in the architecture, and not to be closed."""
-    return case.freeze and case.label.startswith("POST ") and case.kills[0].side == BEFORE
+    return case.freeze and case.label.startswith(("POST ", f"{BEFORE} POST "))
