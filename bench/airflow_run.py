@@ -57,7 +57,9 @@ def main(arguments: list[str]) -> int:
     print(f"task instances     {ran} succeeded, {sum(states.values()) - ran} skipped")
     print(f"wall               {seconds:.1f} s from trigger to success")
     print(f"files per second   {files / seconds:.0f}")
-    for name, value in sorted(used.items()):  # task processes are the scheduler's children, so they count there
+    for name, value in sorted(
+        used.items()
+    ):  # task processes are the scheduler's children, so they count there
         print(f"CPU {name:<15} {value:.1f} s")
     print(f"CPU per task instance, Airflow and our code in it  {sum(ours.values()) / ran:.2f} s")
     print(f"CPU per 1,000 files, Airflow and our code in it    {sum(ours.values()) / files * 1000:.2f} s")

@@ -381,7 +381,7 @@ def peak(files: int, folder: Path) -> None:
     print(f"{mb:.0f} MB, {spent:.1f} CPU-s, pandas imported: {'pandas' in sys.modules}")
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -395,16 +395,16 @@ def main() -> None:
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--candidate", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if given.candidate is not None:
         with tempfile.TemporaryDirectory() as out:
             paths = sorted(given.folder.glob("*.json"))[: given.files]
             work = candidate(given.candidate, paths, Path(out))
             print(min(cpu_seconds(work) for _ in range(2)))
-        return
+        return 0
     if given.peak_of is not None:
         peak(given.peak_of, given.folder)
-        return
+        return 0
     import pandas as pd
     import pyarrow as pa
 
@@ -414,7 +414,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         if given.memory:
             memory(given.memory, Path(scratch))
-            return
+            return 0
         ratios = {
             name: measure(
                 given.files * factor,
@@ -427,7 +427,8 @@ def main() -> None:
         }
     if given.json:
         given.json.write_text(json.dumps(ratios, indent=1))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))
