@@ -8,7 +8,7 @@ import pkgutil
 import pytest
 
 import speech_backfill
-from speech_backfill.error_classes import OurCode
+from speech_backfill.error_classes import KNOWN, OurCode
 from speech_backfill.errors import SpeechBackfillError
 from tests.docs.documents import ROOT, headings, read
 
@@ -80,6 +80,11 @@ def test_every_reason_of_a_refused_line_has_a_section():
     codes = set(_codes_of_refused_lines())
     assert {"InvalidUri", "UnknownAccount", "EmptyFile"} <= codes
     assert codes <= SECTIONS
+
+
+@pytest.mark.parametrize("code", [one.code for one in KNOWN])
+def test_every_code_with_a_class_is_in_the_runbook(code):
+    assert code in SECTIONS or f"`{code}`" in read("docs/RUNBOOK.md")
 
 
 def test_no_section_names_an_error_that_is_gone():
