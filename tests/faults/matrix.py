@@ -107,7 +107,6 @@ class World:
     statements: bool = False
     account_url: str = ENDPOINT
     content: bool = False
-    _template: Path | None = None
 
     @classmethod
     @contextmanager
@@ -162,14 +161,14 @@ class World:
 
     def _migrated(self) -> Path:
         """An empty ledger with its schema: making that anew each time would cost more than the run."""
-        if self._template is None:
-            self._template = self.folder / "template.db"
+        template = self.folder / "template.db"
+        if not template.exists():
             folder = self.folder / "template"
             folder.mkdir(parents=True)
-            job = Job(str(folder), f"sqlite:///{self._template}", self.base_url, "", only_migrate=True)
+            job = Job(str(folder), f"sqlite:///{template}", self.base_url, "", only_migrate=True)
             _, end = self.forks.run(job)
             assert end == 0, (folder / "error.txt").read_text()
-        return self._template
+        return template
 
     def state(self) -> dict[str, Any]:
         """The emulator's counters, and everything it ever accepted."""
