@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fakes.speech_service import FakeClock
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import (
+    Duplicate,
     HeldByAnother,
     Known,
     MustLookUp,
@@ -205,7 +206,7 @@ def test_a_duplicate_is_noted_once(ledger: Ledger, submissions: Submissions) -> 
     assert isinstance(answer, Reserved)
     for _ in range(2):
         submissions.record_duplicate(answer.record, "t9")
-    assert submissions.duplicates_of_plan("p1") == [("east", "t9")]
+    assert submissions.duplicates_of_plan("p1") == [Duplicate("east", "t9", None)]
     assert submissions.duplicates_of_plan("p2") == []
 
 
