@@ -211,7 +211,9 @@ def _mixed(options: argparse.Namespace) -> Row:
     )
     try:
         run_state_machine_as_test(seed(options.seed)(Counted), settings=wanted)
-    except Exception as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
         row.add([Verdict("both mixed at random", problems=("".join(traceback.format_exception(error)),))])
     row.add([Verdict(f"example {number}") for number in range(played[0] - len(row.verdicts))])
     row.seconds = time.monotonic() - began

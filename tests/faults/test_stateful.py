@@ -37,6 +37,7 @@ class Backfill(RuleBasedStateMachine):
     def begin(self, files: int, per_chunk: int, seed: int) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="faults-stateful-"))
         self.switch = Switch()
+        self.next_kill: int | None = None
         self.names = [f"call {number:02}.wav" for number in range(files)]
         draw = random.Random(seed)
         self.firsts = {
@@ -88,6 +89,7 @@ class Backfill(RuleBasedStateMachine):
 
     def step(self, body: Callable[[], Any]) -> Any:
         """One step of a process, which may be killed or end with an error of its own."""
+        self.switch.left, self.next_kill = self.next_kill, None
         try:
             return body()
         except (Killed, SpeechBackfillError):
@@ -98,7 +100,7 @@ class Backfill(RuleBasedStateMachine):
     @rule(after=st.integers(1, 40))
     def kill_after(self, after: int) -> None:
         """Whoever acts next is killed at its n-th effect."""
-        self.switch.left = after
+        self.next_kill = after
 
     @rule(
         operation=st.sampled_from(["submit", "list", "get", "files", "fetch"]),
