@@ -83,3 +83,16 @@ def test_a_shard_that_is_not_all_ended_downloads_nothing(campaign_with: Callable
     assert campaign.service.calls["fetch"] == before
     campaign.end_all()
     assert campaign.pipeline.merge(shard).transcribed == 3
+
+
+def test_what_an_earlier_plan_submitted_stands_in_the_report_that_accounts_for_it(campaign: Campaign) -> None:
+    """A plan that was replaced before it was published has no report; its cost must not vanish with it."""
+    first = campaign.plan(ROWS)
+    campaign.submit(*campaign.pipeline.shards(first.plan_id))
+
+    report = campaign.run([*ROWS, ("d.wav", "e1")])
+    again = campaign.run([*ROWS, ("d.wav", "e1")])
+
+    assert report.submitted_now == 1
+    assert report.billed_audio_hours == pytest.approx(4 * 2 / 3600)
+    assert again.billed_audio_hours == 0

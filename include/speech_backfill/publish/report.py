@@ -53,14 +53,14 @@ class RunReport:
     """Of those transcribed: by this plan."""
     transcriptions: int
     submitted_now: int
-    """Of the transcriptions: in no earlier report; the others were accounted for by another partition's publication."""
+    """Of the transcriptions: put on the wire by this plan; the others were taken over from earlier plans."""
     adopted: int
     """Found at the service after a lost answer, not paid again."""
     given_up: int
     duplicates: int
     """Second transcriptions of the same chunk that were found; each was paid."""
     billed_audio_hours: float
-    """As the service measured the transcriptions this plan submitted."""
+    """As the service measured the transcriptions that no earlier report has counted, whoever submitted them."""
     price: float
     resources: dict[str, int]
     """Transcriptions by resource."""
@@ -159,8 +159,8 @@ def build(
     purged, purged_ms = _purged(connection, settings)
     again = purged_ms / 3_600_000
     # An attempt's cost stands in the report of the first publication that accounts for it, whoever submitted it.
-    own = [one for one in transcriptions if one.settled_at is None or one.plan_id == plan.plan_id]
-    billed = sum(one.billed_ms or 0 for one in own) / 3_600_000
+    new = [one for one in transcriptions if one.settled_at is None or one.plan_id == plan.plan_id]
+    billed = sum(one.billed_ms or 0 for one in new) / 3_600_000
     return RunReport(
         partition=plan.partition,
         plan_id=plan.plan_id,
@@ -174,9 +174,9 @@ def build(
         can_retry=int(can_retry),
         transcribed_now=int(transcribed_now),
         transcriptions=len(transcriptions),
-        submitted_now=len(own),
-        adopted=sum(one.adopted for one in own),
-        given_up=sum(one.state is TranscriptionState.GIVEN_UP for one in own),
+        submitted_now=sum(one.plan_id == plan.plan_id for one in transcriptions),
+        adopted=sum(one.adopted for one in new),
+        given_up=sum(one.state is TranscriptionState.GIVEN_UP for one in new),
         duplicates=duplicates,
         billed_audio_hours=billed,
         price=billed * settings.price_per_audio_hour,
