@@ -24,6 +24,7 @@ from local.ports import free_port, is_free
 POLL_SECONDS = 0.2
 PROGRESS_SECONDS = 10.0
 STOP_SECONDS = 15.0
+KILL_SECONDS = 10.0
 """How long a service may take to end by itself before it is killed."""
 
 
@@ -130,9 +131,14 @@ class Supervisor:
         deadline = time.monotonic() + STOP_SECONDS
         while any(self._session_lives(record) for record in records) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS / 4)
+        killed = [record for record in records if self._session_lives(record)]
+        for record in killed:
+            _signal_session(record.pid, signal.SIGKILL)
+        # A kill takes a moment too; whoever starts the service again must not meet the old one on its port.
+        deadline = time.monotonic() + KILL_SECONDS
+        while any(self._session_lives(record) for record in killed) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS / 4)
         for record in records:
-            if self._session_lives(record):
-                _signal_session(record.pid, signal.SIGKILL)
             self._reap(record.pid)
             self._record_path(record.name).unlink(missing_ok=True)
         return [record.name for record in records]
