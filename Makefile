@@ -17,6 +17,7 @@ demo: install ## transcribe the shipped recordings, or AUDIO=folder, from end to
 	@$(RUN) -m local.demo $(if $(AUDIO),--audio "$(AUDIO)")
 
 test: install ## run all tests (ARGS="-k name" passes options to pytest)
+	@$(RUN) -m local.browser
 	@$(VENV_PATH) $(RUN) -m pytest $(ARGS)
 
 up: install ## start Azurite, the Speech emulator and Airflow, and print address and login

@@ -44,8 +44,14 @@ def home(checkout: Checkout) -> Path:
     return checkout.stack / "airflow"
 
 
-def environment(checkout: Checkout, ports: Ports, keys: Secrets, outer: Mapping[str, str]) -> dict[str, str]:
-    """Everything that an Airflow process needs to know, and of *outer* only what is not Airflow's."""
+def environment(
+    checkout: Checkout,
+    ports: Ports,
+    keys: Secrets,
+    outer: Mapping[str, str],
+    settings: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Everything that an Airflow process needs to know, and of *outer* only what is not Airflow's; *settings* win."""
     kept = {name: value for name, value in outer.items() if not name.startswith(("AIRFLOW_", "PYTHON"))}
     base = without_proxy(kept)
     root = checkout.root
@@ -89,6 +95,7 @@ def environment(checkout: Checkout, ports: Ports, keys: Secrets, outer: Mapping[
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW_CONN_WASB_DEFAULT": json.dumps(wasb),
         "AIRFLOW_CONN_AZURE_SPEECH_DEFAULT": json.dumps(speech),
+        **(settings or {}),
     }
 
 
@@ -105,10 +112,19 @@ class MigrationFailedError(LocalStackError):
 class Airflow:
     """The local Airflow, as what starts it and what talks to it."""
 
-    def __init__(self, checkout: Checkout, ports: Ports, keys: Secrets) -> None:
+    def __init__(
+        self,
+        checkout: Checkout,
+        ports: Ports,
+        keys: Secrets,
+        *,
+        settings: Mapping[str, str] | None = None,
+        triggerers: int = 1,
+    ) -> None:
         self._checkout = checkout
         self._keys = keys
-        self._environment = environment(checkout, ports, keys, os.environ)
+        self._triggerers = triggerers
+        self._environment = environment(checkout, ports, keys, os.environ, settings)
         self._port = ports.airflow
         self.address = f"http://127.0.0.1:{ports.airflow}"
         self.api = Api(self.address, keys)
@@ -140,8 +156,11 @@ class Airflow:
             self._service("api-server", "api-server", "--port", str(self._port), port=self._port),
             self._service("scheduler", "scheduler", "--skip-serve-logs"),
             self._service("dag-processor", "dag-processor"),
-            self._service("triggerer", "triggerer", "--skip-serve-logs"),
+            *(self._service(name, "triggerer", "--skip-serve-logs") for name in self._triggerer_names()),
         ]
+
+    def _triggerer_names(self) -> list[str]:
+        return ["triggerer", *(f"triggerer-{number}" for number in range(2, self._triggerers + 1))]
 
     def _service(self, name: str, *arguments: str, port: int | None = None) -> Service:
         command = (str(self._checkout.python), "-m", "airflow", *arguments)
@@ -182,7 +201,8 @@ class Api:
         For half a minute Airflow goes on calling a stopped scheduler healthy, so that its last sign of life must be
         younger than this object.
         """
-        component = {"api-server": "metadatabase", "dag-processor": "dag_processor"}.get(service, service)
+        plain = service.rstrip("-0123456789")
+        component = {"api-server": "metadatabase", "dag-processor": "dag_processor"}.get(plain, plain)
         try:
             health = self._send("GET", "/api/v2/monitor/health", None, timeout_seconds=10)
         except (OSError, ValueError, ApiError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +29,13 @@ class ScratchCheckout(Checkout):
 
 
 @contextlib.contextmanager
-def running(**settings: str) -> Iterator[Stack]:
-    """The stack, ready; stopped and forgotten afterwards. *settings* are environment variables for all of it."""
+def running(
+    *, airflow_settings: Mapping[str, str] | None = None, triggerers: int = 1, **settings: str
+) -> Iterator[Stack]:
+    """The stack, ready; stopped and forgotten afterwards.
+
+    *settings* are environment variables for all of it, *airflow_settings* for Airflow's processes alone.
+    """
     with tempfile.TemporaryDirectory(prefix="speech-backfill-scratch-") as folder:
         environment = {
             **os.environ,
@@ -41,7 +46,13 @@ def running(**settings: str) -> Iterator[Stack]:
         # The stack hands its own environment on to Airflow's processes.
         before = {name: os.environ.get(name) for name in settings}
         os.environ.update(settings)
-        stack = Stack(ScratchCheckout(this_checkout().root, Path(folder)), environment, print)
+        stack = Stack(
+            ScratchCheckout(this_checkout().root, Path(folder)),
+            environment,
+            print,
+            airflow_settings=airflow_settings,
+            triggerers=triggerers,
+        )
         try:
             stack.start()
             yield stack

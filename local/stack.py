@@ -38,13 +38,23 @@ class Stack:
     """The services of one checkout."""
 
     def __init__(
-        self, checkout: Checkout, environment: Mapping[str, str], say: Callable[[str], None]
+        self,
+        checkout: Checkout,
+        environment: Mapping[str, str],
+        say: Callable[[str], None],
+        *,
+        airflow_settings: Mapping[str, str] | None = None,
+        triggerers: int = 1,
     ) -> None:
+        """*airflow_settings* win over what the stack sets for Airflow's processes."""
         self.checkout = checkout
         self.ports = ports.choose(environment, ports.read(self._ports_path(checkout)))
         self.keys = keys.load(checkout.stack / "secrets.json")
         self.supervisor = Supervisor(checkout.stack / "run", checkout.logs, say)
-        self.airflow = airflow.Airflow(checkout, self.ports, self.keys)
+        self.airflow_settings = dict(airflow_settings or {})
+        self.airflow = airflow.Airflow(
+            checkout, self.ports, self.keys, settings=self.airflow_settings, triggerers=triggerers
+        )
         self._timeout_seconds = float(environment.get("START_TIMEOUT_SECONDS") or 300)
         self._say = say
 

@@ -80,7 +80,7 @@ def postgres_running() -> Iterator[str]:
             "-c",
             "full_page_writes=off",
             "-c",
-            "max_connections=60",
+            "max_connections=200",
         ]
         with (folder / "server.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder, **switch)

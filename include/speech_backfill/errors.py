@@ -2,6 +2,7 @@
 
 SpeechBackfillError
 ├── SettingsError                 a setting is missing or out of range
+│   └── EndpointMoved             transcriptions stand at another endpoint than their connection's
 ├── ManifestError                 the source of a partition can't become a manifest
 │   ├── SourceNotFound            no such manifest, container or prefix
 │   ├── SourceRefused             the storage account refuses us
@@ -34,6 +35,20 @@ class SettingsError(SpeechBackfillError):
         """Name the *setting*, its *problem* and the *remedy*."""
         super().__init__(f"Setting {setting}: {problem}. Nothing was started. {remedy}")
         self.setting = setting
+
+
+class EndpointMoved(SettingsError):
+    """A connection points to another endpoint than the one that its transcriptions were submitted to."""
+
+    def __init__(self, *, resource: str, token: str, submitted_to: str, now: str) -> None:
+        """Name the *resource*, the transcription's *token* and both endpoints."""
+        super().__init__(
+            f"connection {resource}",
+            f"{token} was submitted to {submitted_to}, but the connection points to {now} now, which does not know it",
+            f"Point {resource} back to {submitted_to} until nothing of it is under way any more, give the other resource a "
+            "connection of its own, then clear this task (or run the same command) again. Nothing was given up or submitted "
+            "a second time.",
+        )
 
 
 class ManifestError(SpeechBackfillError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from speech_backfill.errors import EndpointMoved
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import TranscriptionRecord
 from speech_backfill.ledger.submissions import Submissions
@@ -54,12 +55,20 @@ def past_deadline(record: TranscriptionRecord, *, now: float, deadline_hours: fl
 async def look(
     ledger: Ledger, services: Services, record: TranscriptionRecord, *, gone_after_seconds: float
 ) -> Transcription | None:
-    """GET one transcription and note its status; None where the service does not know it (any more)."""
+    """GET one transcription and note its status; None where the service does not know it (any more).
+
+    Raises EndpointMoved where it was submitted to another endpoint, for then not to know it proves nothing.
+    """
     assert record.transcription_id is not None
     submissions = Submissions(ledger)
     try:
         seen = await services.client(record.resource).get(record.transcription_id)
     except NotFound as error:
+        if (submitted_to := services.moved_from(record)) is not None:
+            now = services.resources[record.resource].endpoint
+            raise EndpointMoved(
+                resource=record.resource, token=record.token, submitted_to=submitted_to, now=now
+            ) from error
         if record.submitted_at is not None and ledger.clock() < record.submitted_at + gone_after_seconds:
             # Young transcriptions may not show everywhere yet: believing this would mean to pay again.
             raise ServiceUnavailable(

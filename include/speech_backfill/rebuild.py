@@ -263,6 +263,7 @@ class Rebuilder:
             found.attempts[key] = replace(
                 known or self._record(*key, plan_id="", resource=resource, at=seen.created_at),
                 resource=resource,
+                endpoint=self.services.resources[resource].endpoint,
                 transcription_id=seen.transcription_id,
                 state=TranscriptionState.ENDED if ended else TranscriptionState.SUBMITTED,
                 status=seen.status,

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from speech_backfill.errors import SettingsError
+from speech_backfill.ledger.records import TranscriptionRecord
 from speech_backfill.model import Clock
 from speech_backfill.speech.client import SpeechClient
 from speech_backfill.speech.resource import SpeechResource
@@ -46,6 +47,16 @@ class Services:
         if name not in self._clients:
             self._clients[name] = self._open(self.resources[name])
         return self._clients[name]
+
+    def moved_from(self, record: TranscriptionRecord) -> str | None:
+        """The endpoint that *record* was submitted to, if its resource's connection points to another one now.
+
+        What the new endpoint does not know proves nothing then.
+        """
+        now = self.resources.get(record.resource)
+        if record.endpoint is None or now is None or now.endpoint == record.endpoint:
+            return None
+        return record.endpoint
 
     async def __aenter__(self) -> Self:
         return self

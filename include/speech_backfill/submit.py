@@ -17,7 +17,7 @@ from typing import assert_never
 
 from speech_backfill.accounts import StorageAccounts
 from speech_backfill.chunk_files import read_chunk
-from speech_backfill.errors import BudgetExhausted, SettingsError, SupersededPlan
+from speech_backfill.errors import BudgetExhausted, EndpointMoved, SettingsError, SupersededPlan
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import (
     HeldByAnother,
@@ -201,17 +201,34 @@ class Submitter:
         record = submissions.take_over(orphan, owner=owner, lease_seconds=self.settings.lease_seconds)
         found = await self._found(record)
         if found:
-            adopted = submissions.record_submitted(record, found[0].transcription_id, adopted=True)
+            adopted = submissions.record_submitted(
+                record,
+                found[0].transcription_id,
+                adopted=True,
+                endpoint=self._endpoint(record.resource),
+            )
             for other in found[1:]:
                 submissions.record_duplicate(adopted, other.transcription_id)
         elif record.last_post_at is None or self.ledger.clock() >= self._settled_at(record.last_post_at):
             submissions.record_refused(record, "its plan was replaced before the service had it")
 
     async def _found(self, record: TranscriptionRecord) -> list[Transcription]:
-        """What the service has under the record's token. A look-up that fails raises."""
-        return await self.services.client(record.resource).find(
+        """What the service has under the record's token. A look-up that fails raises, also where it proves nothing."""
+        found = await self.services.client(record.resource).find(
             record.token, created_after=record.intent_at - self.settings.lookup_skew_seconds
         )
+        submitted_to = self.services.moved_from(record)
+        if not found and submitted_to is not None:
+            raise EndpointMoved(
+                resource=record.resource,
+                token=record.token,
+                submitted_to=submitted_to,
+                now=self._endpoint(record.resource),
+            )
+        return found
+
+    def _endpoint(self, resource: str) -> str:
+        return self.services.resources[resource].endpoint
 
     def _settled_at(self, posted_at: float) -> float:
         """When a submission that the list does not show counts as never accepted."""
@@ -257,7 +274,11 @@ class Submitter:
         first, *others = found
         try:
             adopted = submissions.record_submitted(
-                record, first.transcription_id, adopted=True, resource=resource
+                record,
+                first.transcription_id,
+                adopted=True,
+                resource=resource,
+                endpoint=self._endpoint(resource or record.resource),
             )
         except LeaseLost:
             return self._lease_lost(record)
@@ -286,7 +307,11 @@ class Submitter:
         urls = self._content_urls(placement, record)
         client = self.services.client(record.resource)
         try:
-            record = submissions.about_to_post(record, lease_seconds=self.settings.lease_seconds)
+            record = submissions.about_to_post(
+                record,
+                lease_seconds=self.settings.lease_seconds,
+                endpoint=self._endpoint(record.resource),
+            )
         except LeaseLost:
             return self._lease_lost(record)
         try:

@@ -70,7 +70,8 @@ class Deployment:
 
     def variables(self) -> dict[str, str]:
         """The environment of the stack's own processes."""
-        return environment(self.stack.checkout, self.stack.ports, self.stack.keys, os.environ)
+        stack = self.stack
+        return environment(stack.checkout, stack.ports, stack.keys, os.environ, stack.airflow_settings)
 
     def emulator(self) -> Mapping[str, Any]:
         """The emulator's counters."""
@@ -96,12 +97,12 @@ class Deployment:
         return read_table(f"az://{STORE_CONTAINER}/", name, partition=partition, storage_options=options)
 
 
-def until(look: Callable[[], Any], seconds: float) -> Any:
+def until(look: Callable[[], Any], seconds: float, *, every: float = 0.5) -> Any:
     """What *look* returns once it is not None; fails after *seconds*. Polls another process, which can't notify us."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = look()
         if found is not None:
             return found
-        time.sleep(0.5)
+        time.sleep(every)
     raise AssertionError(f"not within {seconds} s")

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 
 import pytest
 
 from end_to_end.deployment import Deployment
+from local import browser as chromium
 from local.keys import LOGIN_NAME
 
 pytestmark = [pytest.mark.airflow, pytest.mark.azurite, pytest.mark.browser]
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
 def page(deployment: Deployment):
     """A page of headless Chromium, logged in."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine: install the package chromium to run the browser tests")
+    found = chromium.find(deployment.stack.checkout)
+    if found is None:
+        pytest.skip("no Chromium on this machine and none from npm: install the package chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=found,
+            args=list(chromium.FLAGS),
+            env=chromium.environment(deployment.stack.checkout, dict(os.environ)),
+        )
         opened = browser.new_page(viewport={"width": 1400, "height": 1000})
         opened.set_default_timeout(60_000)
         opened.goto(deployment.stack.airflow.address)

@@ -106,6 +106,8 @@ class TranscriptionRecord:
     billed_ms: int | None
     settled_at: float | None
     problem: str | None
+    endpoint: str | None = None
+    """Where it was submitted to, or found; the resource's connection may point elsewhere by now."""
 
     @property
     def ref(self) -> TranscriptionRef | None:

@@ -127,6 +127,12 @@ transcriptions = sa.Table(
         comment="its results are accounted for; the next attempt may come",
     ),
     sa.Column("problem", sa.Text, nullable=True),
+    sa.Column(
+        "endpoint",
+        sa.Text,
+        nullable=True,
+        comment="where it was submitted to, or found: the connection may point elsewhere by now",
+    ),
 )
 
 duplicates = sa.Table(

@@ -121,10 +121,18 @@ class Submissions:
             assert made is not None
             return Reserved(made)
 
-    def about_to_post(self, record: TranscriptionRecord, *, lease_seconds: float) -> TranscriptionRecord:
-        """Renew the lease and note the moment, right before the request is put on the wire. Raises LeaseLost."""
+    def about_to_post(
+        self, record: TranscriptionRecord, *, lease_seconds: float, endpoint: str | None = None
+    ) -> TranscriptionRecord:
+        """Renew the lease and note moment and *endpoint*, right before the request is put on the wire. Raises LeaseLost."""
         now = self._clock()
-        return self._held(record, lease_until=now + lease_seconds, last_post_at=now, posts=record.posts + 1)
+        return self._held(
+            record,
+            lease_until=now + lease_seconds,
+            last_post_at=now,
+            posts=record.posts + 1,
+            endpoint=endpoint,
+        )
 
     def record_submitted(
         self,
@@ -133,14 +141,16 @@ class Submissions:
         *,
         adopted: bool = False,
         resource: str | None = None,
+        endpoint: str | None = None,
     ) -> TranscriptionRecord:
-        """The service has it under *transcription_id*, at *resource* if that is not the one that was reserved.
+        """The service has it under *transcription_id*, at *resource* (and *endpoint*) if not where it was reserved.
 
         Raises LeaseLost if another worker holds the chunk by now.
         """
         return self._held(
             record,
             resource=resource or record.resource,
+            endpoint=endpoint or record.endpoint,
             state=TranscriptionState.SUBMITTED,
             transcription_id=transcription_id,
             submitted_at=self._clock(),
