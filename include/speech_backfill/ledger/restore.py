@@ -33,9 +33,9 @@ def restore_chunk(ledger: Ledger, chunk: ChunkRecord, transcriptions: Iterable[T
         connection.execute(insert_into(ledger.engine, schema.chunks).values(**row).on_conflict_do_nothing())
         for one in transcriptions:
             fields = {name: getattr(one, name) for name in TranscriptionRecord.__dataclass_fields__}
-            added += connection.execute(
-                insert_into(ledger.engine, _T).values(**fields).on_conflict_do_nothing()
-            ).rowcount
+            # psycopg has no row count for an INSERT … ON CONFLICT: what was really inserted is what comes back.
+            insert = insert_into(ledger.engine, _T).values(**fields).on_conflict_do_nothing()
+            added += len(connection.execute(insert.returning(_T.c.attempt)).all())
             if one.transcription_id is not None:
                 added += connection.execute(
                     _T.update()
