@@ -64,10 +64,18 @@ def manifest_request(conf: Mapping[str, Any], settings: Settings, *, run_id: str
         raise SettingsError(
             "partition", "the form gives it no name", "Name the partition, for example support-2019."
         )
+    source = str(conf.get("source") or "").strip()
+    if "sig=" in source.partition("?")[2].lower():
+        raise SettingsError(
+            "source",
+            "it carries a SAS, and Airflow keeps and shows a run's conf as it is",
+            "Storage is entered by its connection: trigger again without what follows the question mark, delete this run, and "
+            "let that SAS end.",
+        )
     return PlanRequest(
         partition=partition,
         run_key=run_id,
-        source=str(conf.get("source") or "").strip(),
+        source=source,
         options=_options(conf, settings),
         uri_column=str(conf.get("uri_column") or settings.uri_column),
         include_globs=tuple(conf.get("include_globs") or ()) or _listed(settings.include_globs),

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+import httpx
+
 from local import azurite, emulator
 from local.airflow import environment
 from local.local_http import get_json
@@ -90,6 +92,20 @@ class Deployment:
         ) as service:
             for name in names:
                 service.get_blob_client(RECORDINGS_CONTAINER, name).upload_blob(content, overwrite=True)
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a blob of this name in the recordings' container."""
+        from azure.storage.blob import BlobServiceClient
+
+        with BlobServiceClient.from_connection_string(
+            azurite.connection_string(self.stack.ports.azurite)
+        ) as service:
+            return bool(service.get_blob_client(RECORDINGS_CONTAINER, name).exists())
+
+    def add_fault(self, **rule: Any) -> None:
+        """Let the emulator go wrong in one way more."""
+        address = f"http://127.0.0.1:{self.stack.ports.speech}/admin/faults"
+        httpx.post(address, json=rule, timeout=30).raise_for_status()
 
     def table(self, name: str, partition: str) -> Any:
         """A published table as a DataFrame."""

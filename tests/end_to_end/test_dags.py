@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import urllib.request
 
 import pytest
 
@@ -149,18 +147,9 @@ def test_a_backfill_publishes_each_day_and_reprocesses_only_the_failed_one(deplo
 def test_a_repair_submits_only_what_can_be_tried_again(deployment):
     """One file fails for a passing reason in both rounds of its run; the repair DAG cures it and leaves the rest alone."""
     deployment.upload(*(f"mend/{number}.wav" for number in range(3)), "mend/unlucky.wav")
-    address = f"http://127.0.0.1:{deployment.stack.ports.speech}/admin/faults"
-    rule = {
-        "kind": "files_fail",
-        "files": "*unlucky*",
-        "error_kind": "Internal",
-        "error_message": "try again",
-        "times": 2,
-    }
-    request = urllib.request.Request(
-        address, data=json.dumps(rule).encode(), headers={"Content-Type": "application/json"}, method="POST"
+    deployment.add_fault(
+        kind="files_fail", files="*unlucky*", error_kind="Internal", error_message="try again", times=2
     )
-    urllib.request.urlopen(request).read()
     run = deployment.trigger(MANIFEST, source="az://recordings/mend/", partition="mend")
     assert deployment.ended(MANIFEST, run) == "success"
     outcomes = deployment.table("outcomes", "mend").set_index("audio_url")

@@ -26,7 +26,7 @@ from typing import Any
 
 from faults import table
 from faults.matrix import Calm, Case, Verdict, World, every_point, frozen, is_the_hole, pairs
-from faults.points import AFTER, DURING
+from faults.points import AFTER, BEFORE
 from faults.table import Row
 
 WORKERS = 2
@@ -130,14 +130,34 @@ def crash_rows(options: argparse.Namespace) -> Iterator[Callable[[], Row]]:
         "frozen worker, replaced",
         lambda calm: [one for one in frozen(calm) if not is_the_hole(one)][::some],
     )
+    yield matrix(
+        "kill -9, two resources",
+        lambda calm: every_point(calm, "command")[:: 2 * some],
+        # Which of them a chunk goes to depends on what is under way, so on where a run was killed.
+        resources=("local", "west"),
+        window=1,
+        unlike=("resource",),
+    )
     _hole.__name__ = "frozen in the named hole"
     yield _hole
 
+    def azurite() -> Row:
+        return _azurite(options)
+
+    azurite.__name__ = "kill -9, store on Azurite"
+    yield azurite
+
     def postgres() -> Row:
-        return _postgres(options)
+        return _postgres(options, "kill -9, PostgreSQL ledger", statements=False)
 
     postgres.__name__ = "kill -9, PostgreSQL ledger"
     yield postgres
+
+    def statements() -> Row:
+        return _postgres(options, "kill -9 in PostgreSQL statements", statements=True)
+
+    statements.__name__ = "kill -9 in PostgreSQL statements"
+    yield statements
 
 
 def _hole() -> Row:
@@ -220,13 +240,39 @@ def _mixed(options: argparse.Namespace) -> Row:
     return row
 
 
-def _postgres(options: argparse.Namespace) -> Row:
+def _azurite(options: argparse.Namespace) -> Row:
+    """The store in a container: what is half uploaded there is not there at all."""
+    from azurite import ACCOUNT, KEY, AzuriteNotInstalled, azurite_running
+
+    began = time.monotonic()
+    row = Row("kill -9, store on Azurite")
+    try:
+        with tempfile.TemporaryDirectory(prefix="faults-") as folder, azurite_running() as endpoint:
+            from azure.storage.blob import BlobServiceClient
+
+            key = {"account_name": ACCOUNT, "account_key": KEY}
+            BlobServiceClient(endpoint, credential=key).create_container("store")
+            with Worlds.opened(Path(folder), azurite=endpoint) as worlds:
+                calm = worlds.first.calm()
+                cases = [
+                    one
+                    for one in every_point(calm, "command")
+                    if one.label.split(" ")[0] in {"put", "create", "replace", "upload", "copy", "delete"}
+                ]
+                row.add(worlds.play(cases[:: 9 if options.quick else 1], calm))
+    except AzuriteNotInstalled as error:
+        row.name += f" (not played: {str(error)[:60]})"
+    row.seconds = time.monotonic() - began
+    return row
+
+
+def _postgres(options: argparse.Namespace, name: str, *, statements: bool) -> Row:
     from itertools import count
 
     from postgres import PostgresNotAvailable, fresh_database, postgres_running
 
     began = time.monotonic()
-    row = Row("kill -9, PostgreSQL ledger")
+    row = Row(name)
     try:
         with (
             tempfile.TemporaryDirectory(prefix="faults-") as folder,
@@ -239,13 +285,14 @@ def _postgres(options: argparse.Namespace) -> Row:
                 with lock:
                     return databases.enter_context(fresh_database(server, f"crash_{next(numbers)}"))
 
-            with Worlds.opened(Path(folder), ledger_urls=fresh) as worlds:
+            with Worlds.opened(Path(folder), ledger_urls=fresh, statements=statements) as worlds:
                 calm = worlds.first.calm()
+                wanted = ("statement",) if statements else ("commit", "POST")
                 cases = [
                     one
                     for one in every_point(calm, "command")
-                    if one.label.startswith("commit")
-                    or (one.label.startswith("POST") and one.kills[0].side in {DURING, AFTER})
+                    if one.label.startswith(wanted)
+                    and not (one.label.startswith("POST") and one.kills[0].side == BEFORE)
                 ]
                 row.add(worlds.play(cases[:: 9 if options.quick else 2], calm))
     except PostgresNotAvailable as error:
@@ -278,6 +325,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if any(row.bad for row in rows) else 0
 
 
+def _airflow(options: argparse.Namespace) -> Row:
+    """A real Airflow, harmed in every way in the middle of a run."""
+    from faults.airflow_stories import STORIES, calm_run
+    from faults.airflow_world import AirflowWorld, Ended
+
+    began = time.monotonic()
+    row = Row("real Airflow, harmed")
+    calm: dict[tuple[Any, int], Ended] = {}
+    with AirflowWorld.opened() as world:
+        for story in STORIES:
+            if options.quick and not story.quick:
+                continue
+            chunks = 8 if options.quick else story.chunks
+            calmly = story.calm or calm_run
+            if (calmly, chunks) not in calm:
+                calm[calmly, chunks] = calmly(world, chunks)
+            told = story.tell(world, chunks)
+            row.add([told.verdict(f"{story.name}, {chunks} chunks", calm[calmly, chunks])])
+            print(f"    {row.verdicts[-1]}", file=sys.stderr, flush=True)
+    row.seconds = time.monotonic() - began
+    return row
+
+
 def all_rows(options: argparse.Namespace) -> Iterator[Callable[[], Row]]:
     """Every row of the table, unplayed."""
     yield from crash_rows(options)
@@ -293,6 +363,12 @@ def all_rows(options: argparse.Namespace) -> Iterator[Callable[[], Row]]:
 
     mixed.__name__ = "both mixed at random"
     yield mixed
+
+    def airflow() -> Row:
+        return _airflow(options)
+
+    airflow.__name__ = "real Airflow, harmed"
+    yield airflow
 
 
 def _replay(name: str) -> int:

@@ -30,7 +30,9 @@ from local.stack import RECORDINGS_CONTAINER, STORE_CONTAINER
 from postgres import fresh_database, postgres_running
 
 DAG = "speech_backfill_manifest"
+DAILY = "speech_backfill_daily"
 PARTITION = "harmed"
+DAY = "2026-11-01"
 FILES_PER_CHUNK = 4
 
 SETTINGS = {
@@ -42,6 +44,7 @@ SETTINGS = {
     "SPEECH_BACKFILL_SUBMIT_TIMEOUT_SECONDS": "8",
     "SPEECH_BACKFILL_LEASE_SECONDS": "12",
     "SPEECH_BACKFILL_LOOKUP_GRACE_SECONDS": "5",
+    "SPEECH_BACKFILL_DAILY_SOURCE": "az://recordings/harmed-days/{date:%Y/%m/%d}/",
 }
 
 AIRFLOW_SETTINGS = {
@@ -74,20 +77,6 @@ class Ended:
     billed_audio_seconds: float
     unknown: tuple[str, ...]
     """Transcriptions that the service has accepted and the ledger does not know."""
-
-    def differs(self, calm: Ended) -> list[str]:
-        """What is not as in a calm run; nothing is what is wanted."""
-        found = [f"the run ended as {self.state}"] if self.state != "success" else []
-        if self.accepted != calm.accepted or self.duplicates:
-            found.append(f"{self.accepted} transcriptions instead of {calm.accepted}: {self.duplicates}")
-        if self.billed_audio_seconds != calm.billed_audio_seconds:
-            found.append(f"{self.billed_audio_seconds} s billed instead of {calm.billed_audio_seconds}")
-        if (self.files, self.outcomes) != (calm.files, calm.outcomes):
-            found.append(f"{self.outcomes} of {self.files} files instead of {calm.outcomes} of {calm.files}")
-        found += [f"table {name} differs" for name in _TABLES if self.tables[name] != calm.tables[name]]
-        if self.unknown:
-            found.append(f"the ledger does not know {self.unknown}")
-        return found
 
 
 @dataclass(frozen=True)
@@ -122,9 +111,7 @@ class AirflowWorld:
 
         Submissions are answered late, so that whoever is killed while submitting is often killed in mid-request.
         """
-        self.forget()
-        self._admin("faults", {"kind": "delayed", "seconds": seconds_each})
-        self._admin("faults", {"kind": "slow", "operation": "submit", "seconds": 0.5})
+        self._begin(seconds_each)
         for rule in rules:
             self._admin("faults", rule)
         lines = ["uri,etag,size_bytes,duration_ms"]
@@ -135,15 +122,55 @@ class AirflowWorld:
         source = f"az://{RECORDINGS_CONTAINER}/harmed/manifest.csv"
         return self.deployment.trigger(DAG, source=source, partition=PARTITION, locale="en-US")
 
-    def ended(self, run_id: str, *, seconds: float = 900) -> Ended:
+    def begin_day(self, *, chunks: int, seconds_each: float = 1.0) -> str:
+        """Forget everything, and start a backfill of one day over so many chunks, whether it was done before or not."""
+        names = [f"harmed-days/{DAY.replace('-', '/')}/{n:04}.wav" for n in range(chunks * FILES_PER_CHUNK)]
+        # Once: another upload would give them other ETags, and so make them other files.
+        if not self.deployment.exists(names[-1]):
+            self.deployment.upload(*names)
+        self._begin(seconds_each)
+        return self.backfill("completed")
+
+    def backfill(self, reprocess: str) -> str:
+        """Backfill the day with this reprocess behaviour, as a person types it; the id of the run that it makes."""
+        api = self.deployment.stack.airflow.api
+        api.patch(f"/dags/{DAILY}", {"is_paused": False})
+
+        def none_active() -> bool | None:
+            found = api.get(f"/backfills?dag_id={DAILY}")["backfills"]
+            return True if all(one["completed_at"] for one in found) else None
+
+        until(none_active, 120)
+        before = {one["dag_run_id"] for one in self.deployment.runs(DAILY)}
+        dates = ("--from-date", DAY, "--to-date", DAY, "--reprocess-behavior", reprocess)
+        self.deployment.airflow("backfill", "create", "--dag-id", DAILY, *dates)
+
+        def made() -> str | None:
+            new = [
+                one["dag_run_id"]
+                for one in self.deployment.runs(DAILY)
+                if one["dag_run_id"] not in before and one["partition_key"] == DAY
+            ]
+            return new[0] if new else None
+
+        return str(until(made, 120))
+
+    def _begin(self, seconds_each: float) -> None:
+        self.forget()
+        self._admin("faults", {"kind": "delayed", "seconds": seconds_each})
+        self._admin("faults", {"kind": "slow", "operation": "submit", "seconds": 0.5})
+
+    def ended(
+        self, run_id: str, *, dag_id: str = DAG, partition: str = PARTITION, seconds: float = 900
+    ) -> Ended:
         """Wait for the run's end and look at what came of it."""
-        state = self.deployment.ended(DAG, run_id, seconds=seconds)
+        state = self.deployment.ended(dag_id, run_id, seconds=seconds)
         counters = self.deployment.emulator()
         if state != "success":
             return Ended(state, dict.fromkeys(_TABLES, ""), 0, {}, counters["accepted"], {}, 0.0, ())
         tables, frames = {}, {}
         for name in _TABLES:
-            frame = frames[name] = self.deployment.table(name, PARTITION)
+            frame = frames[name] = self.deployment.table(name, partition)
             columns = [one for one in frame.columns if one not in OWN]
             rows = sorted(repr(row) for row in frame[columns].itertuples(index=False, name=None))
             tables[name] = hashlib.sha256("\n".join(rows).encode()).hexdigest()
@@ -278,9 +305,9 @@ class AirflowWorld:
             },
         )
 
-    def fail_run(self, run_id: str) -> None:
+    def fail_run(self, run_id: str, *, dag_id: str = DAG) -> None:
         """Mark the run as failed, as a person does in the UI."""
-        where = f"/dags/{DAG}/dagRuns/{quote(run_id, safe='')}"
+        where = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
         self.deployment.stack.airflow.api.patch(where, {"state": "failed"})
 
     # --- inside -----------------------------------------------------------------------------------

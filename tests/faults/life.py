@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 from azure.core.credentials import AccessToken
 
+from azurite import KEY as AZURITE_KEY
 from faults.points import CountedStore, CountedTransport, Kill, Points, count_ledger
 from speech_backfill.accounts import AccountKey, StorageAccount, StorageAccounts
 from speech_backfill.errors import StillRunning
@@ -83,6 +84,10 @@ class Job:
     """Tell the rows of each file apart, too."""
     account_url: str = ENDPOINT
     sabotage: str = ""
+    azurite: str = ""
+    """The endpoint of the Azurite that holds the store, in the container `store`; empty: a local folder."""
+    unlike: tuple[str, ...] = ()
+    """Columns that may differ from run to run here, beside OWN."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -90,7 +95,8 @@ class Job:
     @classmethod
     def from_json(cls, text: str) -> Job:
         values = json.loads(text)
-        return cls(**{**values, "resources": tuple(values["resources"])})
+        lists = {name: tuple(values[name]) for name in ("resources", "unlike")}
+        return cls(**{**values, **lists})
 
 
 def live(job: Job) -> int:
@@ -130,7 +136,7 @@ def live(job: Job) -> int:
             _sabotage(job.sabotage)
         steps = _command if job.mode == "command" else _tasks
         steps(pipeline, job, sleep)
-        (folder / "outcome.json").write_text(json.dumps(_outcome(pipeline, content=job.content)))
+        (folder / "outcome.json").write_text(json.dumps(_outcome(pipeline, job)))
     except BaseException:
         (folder / "error.txt").write_text(traceback.format_exc())
         return 1
@@ -152,12 +158,19 @@ def _pipeline(
             timeouts=Timeouts(connect_seconds=5, answer_seconds=2, files_seconds=2, download_seconds=2),
         )
 
-    settings = Settings(store=f"{job.folder}/store", **{**SETTINGS, **job.settings})
+    accounts = [StorageAccount("acct", job.account_url, AccountKey(KEY))]
+    store = f"{job.folder}/store"
+    if job.azurite:
+        # The first account is the one that az:// means.
+        accounts.insert(0, StorageAccount("devstoreaccount1", job.azurite, AccountKey(AZURITE_KEY)))
+        store = f"az://store/{Path(job.folder).name}"
+    settings = Settings(store=store, **{**SETTINGS, **job.settings})
+    made = StorageAccounts.of(accounts)
     return Pipeline(
         settings=settings,
         ledger=Ledger.open(job.ledger, clock),
-        store=CountedStore.of(Store.open(settings.store), points),
-        accounts=StorageAccounts.of([StorageAccount("acct", job.account_url, AccountKey(KEY))]),
+        store=CountedStore.of(Store.open(settings.store, made), points),
+        accounts=made,
         resources=tuple(
             SpeechResource(
                 name=name,
@@ -232,14 +245,14 @@ def _tasks(pipeline: Pipeline, job: Job, sleep: Callable[[float], None]) -> None
     task("publish", lambda: pipeline.publish(plan_id).version)
 
 
-def _outcome(pipeline: Pipeline, *, content: bool) -> dict[str, Any]:
+def _outcome(pipeline: Pipeline, job: Job) -> dict[str, Any]:
     """What readers, the ledger and the store say after a success."""
     store, ledger = pipeline.store, pipeline.ledger
     tables = {}
     frames = {}
     for name in TABLES:
         frame = frames[name] = read_table(store, name, partition=PARTITION)
-        columns = [one for one in frame.columns if one not in OWN]
+        columns = [one for one in frame.columns if one not in OWN and one not in job.unlike]
         rows = sorted(repr(row) for row in frame[columns].itertuples(index=False, name=None))
         tables[name] = {"rows": len(rows), "digest": hashlib.sha256("\n".join(rows).encode()).hexdigest()}
     found = frames["outcomes"]
@@ -253,7 +266,7 @@ def _outcome(pipeline: Pipeline, *, content: bool) -> dict[str, Any]:
         records = connection.execute(schema.transcriptions.select()).mappings().all()
         duplicates = connection.execute(schema.duplicates.select()).mappings().all()
     rows_of: dict[str, list[str]] = {}
-    if content:
+    if job.content:
         for name in ("transcripts", "phrases", "words"):
             frame = frames[name]
             columns = [one for one in frame.columns if one not in {"part", *OWN}]

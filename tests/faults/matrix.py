@@ -107,6 +107,10 @@ class World:
     statements: bool = False
     account_url: str = ENDPOINT
     content: bool = False
+    resources: tuple[str, ...] = ("local",)
+    window: int = 4
+    azurite: str = ""
+    unlike: tuple[str, ...] = ()
 
     @classmethod
     @contextmanager
@@ -119,7 +123,10 @@ class World:
                 "recogniser": {"kind": "synthetic"},
                 "queue": {"start_delay_seconds": 0},
                 "throttle": {"enabled": False},
-                "resources": [{"name": "local", "key": "local-key"}, {"name": "west", "key": "west-key"}],
+                "resources": [
+                    {"name": "local", "key": "local-key"},
+                    {"name": "west", "key": "west-key", "region": "westeurope"},
+                ],
                 **(emulator or {}),
             }
         )
@@ -157,6 +164,10 @@ class World:
             statements=self.statements,
             account_url=self.account_url,
             content=self.content,
+            resources=self.resources,
+            window=self.window,
+            azurite=self.azurite,
+            unlike=self.unlike,
         )
 
     def _migrated(self) -> Path:

@@ -172,6 +172,12 @@ TROUBLES: tuple[Trouble, ...] = (
         (lost_answer(1), status(500, "list", 1, body="gateway"), status(500, "list", 2)),
     ),
     Trouble("list lags", (lost_answer(1, 2), {"kind": "list_lag", "seconds": 0.05})),
+    Trouble(
+        "list lags for longer than the grace time",
+        # The only way to a second submission beside the named hole: a setting that is shorter than the service's lag.
+        (lost_answer(1), {"kind": "list_lag", "seconds": 1.0}, {"kind": "delayed", "seconds": 0.5}),
+        duplicates=1,
+    ),
     Trouble("filter ignored", (lost_answer(3), {"kind": "filter_ignored"})),
     Trouble("item skipped in paging", (lost_answer(1), {"kind": "items_skipped", "nth": [1]})),
     Trouble(
