@@ -13,7 +13,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -173,17 +172,12 @@ class Airflow:
         return found[0].name if found else ""
 
 
-@dataclass(frozen=True)
 class ApiError(Exception):
     """Airflow's REST API refused a request, with the status and what it said."""
 
-    method: str
-    path: str
-    status: int
-    body: str
-
-    def __str__(self) -> str:
-        return f"Airflow answered {self.status} to {self.method} {self.path}: {self.body[:500]}"
+    def __init__(self, method: str, path: str, status: int, body: str) -> None:
+        super().__init__(f"Airflow answered {status} to {method} {path}: {body[:500]}")
+        self.status = status
 
 
 class Api:

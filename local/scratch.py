@@ -42,6 +42,7 @@ def running(
             ports.AIRFLOW_VARIABLE: str(ports.free_port()),
             ports.AZURITE_VARIABLE: str(ports.free_port()),
             ports.SPEECH_VARIABLE: str(ports.free_port()),
+            **settings,
         }
         # The stack hands its own environment on to Airflow's processes.
         before = {name: os.environ.get(name) for name in settings}

@@ -344,6 +344,7 @@ def _airflow(options: argparse.Namespace) -> Row:
             told = story.tell(world, chunks)
             row.add([told.verdict(f"{story.name}, {chunks} chunks", calm[calmly, chunks])])
             print(f"    {row.verdicts[-1]}", file=sys.stderr, flush=True)
+        row.add([Verdict("secrets in all that was written", problems=tuple(world.leaks()))])
     row.seconds = time.monotonic() - began
     return row
 

@@ -32,3 +32,9 @@ def calm(world: AirflowWorld) -> Ended:
 def test_a_harmed_run_ends_as_a_calm_one(world: AirflowWorld, calm: Ended, story: Story) -> None:
     verdict = story.tell(world, CHUNKS).verdict(story.name, calm)
     assert verdict.good, verdict
+
+
+def test_nothing_that_all_this_has_written_holds_a_secret(world: AirflowWorld, calm: Ended) -> None:
+    """Both databases row by row, logs, store, tables and pages: no token, no key, no SAS."""
+    assert calm.state == "success"
+    assert world.leaks() == []
