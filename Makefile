@@ -59,8 +59,8 @@ lock: install ## pin the newest fitting packages: requirements.txt and package-l
 	@.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header requirements.in -o requirements.txt
 	@npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
-bench: install ## measure files per second and CPU per task instance with the synthetic recogniser
-	@$(VENV_PATH) $(RUN) -m bench $(ARGS)
+bench: install ## run a measurement of bench/ (ARGS="contrast": a straightforward client beside ours), or list them
+	@PYTHONPATH=$(PYTHONPATH):tests:. $(VENV_PATH) $(RUN) -m bench $(ARGS)
 
 faults: install ## kill, freeze and disturb runs at every point and print what came of it (ARGS="--quick")
 	@PYTHONPATH=$(PYTHONPATH):tests:. $(VENV_PATH) $(RUN) -m faults $(ARGS)
