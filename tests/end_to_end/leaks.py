@@ -21,6 +21,7 @@ import zstandard
 
 from end_to_end.deployment import Deployment
 from local import azurite
+from local.airflow import ApiError
 from local.stack import STORE_CONTAINER
 
 _SIGNATURE = re.compile(rb"sig=(?:[A-Za-z0-9+/_-]|%2[BFbf]|%3[Dd]|=){16,}")
@@ -141,7 +142,14 @@ def pages(deployment: Deployment) -> Iterator[Written]:
     api = deployment.stack.airflow.api
 
     def page(path: str) -> Iterator[Written]:
-        yield Written(f"page {path}", repr(api.get(path)).encode())
+        try:
+            shown = api.get(path)
+        except ApiError as error:
+            # An attempt that was killed before it began has no page.
+            if error.status != 404:
+                raise
+            return
+        yield Written(f"page {path}", repr(shown).encode())
 
     for path in ("/dags", "/connections", "/variables", "/eventLogs?limit=1000", "/importErrors", "/plugins"):
         yield from page(path)
