@@ -1,7 +1,7 @@
-"""An in-memory Speech service behind an httpx transport: scriptable, counting, honest about what it was asked.
+"""An in-memory Speech service, with its blob host, behind an httpx transport: scriptable, counting, honest about what it was asked.
 
 service = FakeSpeechService()
-client = SpeechClient(service.resource(), clock=service.clock, transport=service.transport())
+client = SpeechClient(service.resource(), clock=service.clock, transport=service.transport(), blob_host=service.blob_host())
 service.script("submit", httpx.Response(503))       # the next submission fails, before anything is made
 service.script_after("submit", httpx.ReadTimeout)   # … is carried out, and its answer is lost
 service.end(transcription_id, results={"contenturl_0.json": b"{}"})
@@ -25,6 +25,7 @@ from urllib.parse import unquote, urlencode
 import httpx
 
 from speech_backfill.speech.resource import SpeechKey, SpeechResource
+from speech_backfill.speech.results import Answer, BlobHost, Content, NoAnswer, Refused, TooLarge
 
 KEY = "a-key-that-must-not-leak"
 BLOB_HOST = "results.blob.example"
@@ -93,6 +94,7 @@ class FakeSpeechService:
         self.asked = threading.Event()
         """Set by the first request."""
         self.page_size = 100
+        self.largest_top: int | None = None
         self.list_lag_seconds = 0.0
         self.ignores_filters = False
         self.refuses_filters = False
@@ -117,6 +119,10 @@ class FakeSpeechService:
     def transport(self) -> httpx.MockTransport:
         """The network, with this service at its end."""
         return httpx.MockTransport(self._answer)
+
+    def blob_host(self) -> BlobHost:
+        """The place of this service's result files."""
+        return FakeBlobHost(self._answer)
 
     def script(self, operation: str, *answers: Scripted) -> None:
         """The next calls of *operation* get *answers* and nothing is carried out."""
@@ -291,6 +297,8 @@ class FakeSpeechService:
     def _paged(self, request: httpx.Request, values: list[dict[str, Any]]) -> httpx.Response:
         query = dict(request.url.params)
         skip, top = int(query.get("skip", "0")), int(query.get("top", str(self.page_size)))
+        if self.largest_top is not None and top > self.largest_top:
+            return self._error(400, "InvalidRequest", "top is too large.", inner="UnsupportedPagination")
         answer: dict[str, Any] = {"values": values[skip : skip + top]}
         if skip + top < len(values):
             rest = urlencode(query | {"skip": str(skip + top), "top": str(top)})
@@ -352,6 +360,27 @@ class FakeSpeechService:
         if inner:
             body["innerError"] = {"code": inner, "message": message}
         return httpx.Response(status, json=body)
+
+
+class FakeBlobHost:
+    """What a transport's handler says, as a blob host says it."""
+
+    def __init__(self, answer: Callable[[httpx.Request], httpx.Response]) -> None:
+        self._answer = answer
+
+    async def get(self, url: str, *, max_bytes: int) -> Answer:
+        try:
+            response = self._answer(httpx.Request("GET", url))
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            return NoAnswer(type(error).__name__, sent=False)
+        except httpx.RequestError as error:
+            return NoAnswer(type(error).__name__, sent=True)
+        if response.status_code != 200:
+            return Refused(response.status_code)
+        return Content(response.content) if len(response.content) <= max_bytes else TooLarge()
+
+    async def aclose(self) -> None:
+        pass
 
 
 def _stamp(moment: float) -> str:

@@ -21,7 +21,7 @@ import httpx
 from azure.core.credentials import AccessToken
 
 from azurite import KEY as AZURITE_KEY
-from faults.points import CountedStore, CountedTransport, Kill, Points, count_ledger
+from faults.points import CountedBlobHost, CountedStore, CountedTransport, Kill, Points, count_ledger
 from speech_backfill.accounts import AccountKey, StorageAccount, StorageAccounts
 from speech_backfill.errors import StillRunning
 from speech_backfill.ledger.ledger import Ledger
@@ -149,13 +149,16 @@ def _pipeline(
     async def pause(seconds: float) -> None:
         sleep(seconds)
 
+    timeouts = Timeouts(connect_seconds=5, answer_seconds=2, files_seconds=2, download_seconds=2)
+
     def open_client(resource: SpeechResource) -> SpeechClient:
         return SpeechClient(
             resource,
             clock=clock,
             transport=CountedTransport(points),
+            blob_host=CountedBlobHost(points, timeouts),
             sleep=pause,
-            timeouts=Timeouts(connect_seconds=5, answer_seconds=2, files_seconds=2, download_seconds=2),
+            timeouts=timeouts,
         )
 
     accounts = [StorageAccount("acct", job.account_url, AccountKey(KEY))]

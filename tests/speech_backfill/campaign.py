@@ -130,8 +130,13 @@ class Campaign:
         made = [services[name].resource(window=window) for name, window in (resources or {"east": 4}).items()]
 
         def open_client(resource: SpeechResource) -> SpeechClient:
+            service = services[resource.name]
             return SpeechClient(
-                resource, clock=clock, transport=services[resource.name].transport(), sleep=clock.sleep
+                resource,
+                clock=clock,
+                transport=service.transport(),
+                blob_host=service.blob_host(),
+                sleep=clock.sleep,
             )
 
         values: dict[str, Any] = {

@@ -21,6 +21,11 @@ DELETE_NOT_ALLOWED = "DeleteNotAllowed"
 
 UNSUPPORTED_FILTER = "UnsupportedFilter"
 
+UNSUPPORTED_PAGINATION = "UnsupportedPagination"
+
+FILES_PAGE = 1000
+"""How many files to ask for at once. The contract's limit is not known; by default a page has 100."""
+
 RESULT_KIND = "Transcription"
 REPORT_KIND = "TranscriptionReport"
 

@@ -32,7 +32,7 @@ from speech_backfill.speech.errors import (
 )
 from speech_backfill.speech.rate import RequestRate
 from speech_backfill.speech.resource import SpeechResource
-from speech_backfill.speech.results import MAX_RESULT_BYTES, ResultDownloads
+from speech_backfill.speech.results import MAX_RESULT_BYTES, BlobHost, ResultDownloads
 from speech_backfill.speech.retries import RetryPolicy
 
 Answer = TypeVar("Answer")
@@ -61,17 +61,20 @@ class SpeechClient:
         *,
         clock: Clock = time.time,
         transport: httpx.AsyncBaseTransport | None = None,
+        blob_host: BlobHost | None = None,
         timeouts: Timeouts | None = None,
         retries: RetryPolicy | None = None,
         rate: RequestRate | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         max_result_bytes: int = MAX_RESULT_BYTES,
     ) -> None:
-        """*transport*, *clock* and *sleep* are for tests to own; *rate* may be shared by clients of one resource."""
+        """*transport*, *blob_host*, *clock* and *sleep* are for tests to own; *rate* may be shared by clients of one resource."""
         timeouts = timeouts or Timeouts()
         self.resource = resource
         self.advised_wait_seconds: float | None = None
         """What the last look's Retry-After said; None where it said nothing."""
+        self._large_pages = True
+        """Until the service refuses them."""
         self._clock = clock
         self._sleep = sleep
         self._timeouts = timeouts
@@ -81,7 +84,7 @@ class SpeechClient:
         self._rate = rate or RequestRate(monotonic=monotonic, sleep=sleep)
         self._connection = Connection(resource, clock=clock, timeouts=timeouts, transport=transport)
         self._downloads = ResultDownloads(
-            resource.name, timeouts=timeouts, max_bytes=max_result_bytes, transport=transport
+            resource.name, timeouts=timeouts, max_bytes=max_result_bytes, blob_host=blob_host
         )
 
     async def __aenter__(self) -> Self:
@@ -252,13 +255,7 @@ class SpeechClient:
     async def files(self, transcription_id: str) -> AsyncIterator[ResultEntry]:
         """Every file of an ended transcription, with fresh links; the report stands anywhere among them."""
         seen: set[tuple[str, str]] = set()
-        async for page in self._walk(
-            api.files_path(transcription_id),
-            self._version,
-            api.parse_files,
-            f"list the files of transcription {transcription_id}",
-            self._timeouts.files_seconds,
-        ):
+        async for page in self._file_pages(transcription_id):
             for entry in page.values:
                 identity = (entry.kind, entry.content_url.split("?", 1)[0])
                 if identity not in seen:
@@ -308,6 +305,26 @@ class SpeechClient:
                 raise
             async for page in self._walk(path, self._version, api.parse_transcriptions, action, seconds):
                 yield page.values
+
+    async def _file_pages(self, transcription_id: str) -> AsyncIterator[Page[ResultEntry]]:
+        """Pages of files, large ones: a list of files is slow, and every page counts against the request limit."""
+        path, action, seconds = (
+            api.files_path(transcription_id),
+            f"list the files of transcription {transcription_id}",
+            self._timeouts.files_seconds,
+        )
+        if self._large_pages:
+            large = {**self._version, "top": str(api.FILES_PAGE)}
+            try:
+                async for page in self._walk(path, large, api.parse_files, action, seconds):
+                    yield page
+                return
+            except RequestRefused as error:
+                if error.code != api.UNSUPPORTED_PAGINATION:
+                    raise
+                self._large_pages = False
+        async for page in self._walk(path, self._version, api.parse_files, action, seconds):
+            yield page
 
     async def _walk(
         self,

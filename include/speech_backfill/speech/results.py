@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from dataclasses import dataclass
+from typing import Protocol, assert_never
 
-import httpx
-
-from speech_backfill.speech.connection import Timeouts, tls
+from speech_backfill.speech.connection import Timeouts
 from speech_backfill.speech.errors import (
     NotSent,
     ResultExpired,
     ResultNotFound,
     ResultTooLarge,
     ServiceUnavailable,
+    SpeechServiceError,
     Throttled,
     UnreadableAnswer,
 )
@@ -21,6 +21,54 @@ MAX_RESULT_BYTES = 256 * 1024 * 1024
 """About a hundred hours of audio with the times of every word."""
 
 _ACTION = "give a result file"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The file, whole."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Another status than 200."""
+
+    http_status: int
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """More bytes than were allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """The connection did not stand, or broke before the file was whole. *detail* quotes no URL."""
+
+    detail: str
+    sent: bool
+    """Whether the request may have left."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoAddress:
+    """The link is none that can be asked."""
+
+
+Answer = Content | Refused | TooLarge | NoAnswer | NoAddress
+
+
+class BlobHost(Protocol):
+    """Where result files lie."""
+
+    async def get(self, url: str, *, max_bytes: int) -> Answer:
+        """Ask once, with nothing but the link. Raises nothing."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        ...
 
 
 class ResultDownloads:
@@ -32,46 +80,48 @@ class ResultDownloads:
         *,
         timeouts: Timeouts,
         max_bytes: int = MAX_RESULT_BYTES,
-        transport: httpx.AsyncBaseTransport | None = None,
+        blob_host: BlobHost | None = None,
     ) -> None:
-        """*transport* stands in for the network in tests."""
+        """*blob_host* stands in for the network in tests."""
         self._name = resource_name
+        self._timeouts = timeouts
         self._max_bytes = max_bytes
-        timeout = httpx.Timeout(timeouts.download_seconds, connect=timeouts.connect_seconds)
-        limits = httpx.Limits(max_connections=256, max_keepalive_connections=64)
-        self._http = httpx.AsyncClient(
-            timeout=timeout, limits=limits, follow_redirects=False, transport=transport, verify=tls()
-        )
+        self._host = blob_host
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._http.aclose()
+        if self._host is not None:
+            await self._host.aclose()
 
     async def fetch(self, content_url: str) -> bytes:
         """One try at one file. A 404 is ResultNotFound: shortly after success it may yet appear."""
-        if urlsplit(content_url).scheme not in {"http", "https"}:
-            raise UnreadableAnswer(resource=self._name, action=_ACTION, detail="its link is no web address")
-        try:
-            async with self._http.stream("GET", content_url) as response:
-                if response.status_code == 200:
-                    return await self._read(response, content_url)
-                raise self._failed(response.status_code, content_url)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
-            raise NotSent(resource=self._name, action=_ACTION, detail=type(error).__name__) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ServiceUnavailable(
-                resource=self._name, action=_ACTION, detail=type(error).__name__
-            ) from error
+        answer = await self._opened().get(content_url, max_bytes=self._max_bytes)
+        match answer:
+            case Content(body=body):
+                return body
+            case Refused(http_status=status):
+                raise self._failed(status, content_url)
+            case TooLarge():
+                raise ResultTooLarge(resource=self._name, url=content_url, max_bytes=self._max_bytes)
+            case NoAnswer(detail=detail, sent=sent):
+                unanswered = ServiceUnavailable if sent else NotSent
+                raise unanswered(resource=self._name, action=_ACTION, detail=detail)
+            case NoAddress():
+                raise UnreadableAnswer(
+                    resource=self._name, action=_ACTION, detail="its link is no web address"
+                )
+            case other:
+                assert_never(other)
 
-    async def _read(self, response: httpx.Response, url: str) -> bytes:
-        body = bytearray()
-        async for piece in response.aiter_bytes():
-            body += piece
-            if len(body) > self._max_bytes:
-                raise ResultTooLarge(resource=self._name, url=url, max_bytes=self._max_bytes)
-        return bytes(body)
+    def _opened(self) -> BlobHost:
+        """The connections, opened for the first file: whoever only waits or submits never loads their library."""
+        if self._host is None:
+            from speech_backfill.speech.blob_host import KeptConnections
 
-    def _failed(self, status: int, url: str) -> Exception:
+            self._host = KeptConnections(self._timeouts)
+        return self._host
+
+    def _failed(self, status: int, url: str) -> SpeechServiceError:
         match status:
             case 401 | 403:
                 return ResultExpired(resource=self._name, url=url, detail=str(status))

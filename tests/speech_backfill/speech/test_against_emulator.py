@@ -8,6 +8,7 @@ import pytest
 
 from speech_backfill.model import Status, TranscriptionOptions
 from speech_backfill.speech.client import Deleted, NotDeletableYet, SpeechClient
+from speech_backfill.speech.connection import Timeouts
 from speech_backfill.speech.errors import (
     AnswerLost,
     NotFound,
@@ -186,6 +187,48 @@ async def test_a_throttled_submission_was_not_carried_out(emulator, client):
 
     assert caught.value.retry_after_seconds == 3
     assert await client.find("mine", created_after=time.time() - 600) == []
+
+
+@pytest.mark.parametrize(("largest_top", "requests"), [(1000, 1), (8, 1 + 2)])
+async def test_a_service_decides_how_large_a_page_of_files_may_be(largest_top, requests):
+    settings = {**SETTINGS, "guesses": {"largest_top": largest_top}}
+    with running(from_mapping(settings)) as base:
+        resource = SpeechResource(name="west", endpoint=f"{base}/west", credential=SpeechKey("west-key"))
+        async with SpeechClient(resource) as client, httpx.AsyncClient() as http:
+            made = await submit(client)
+            await ended(resource, made.transcription_id)
+
+            entries = [one async for one in client.files(made.transcription_id)]
+
+            state = (await http.get(f"{base}/admin/state")).json()
+    assert len(entries) == 8 + 1
+    assert state["requests"]["list_files"] == requests
+
+
+DOWNLOAD_TROUBLES = {
+    "connection_reset": {"operation": "download"},
+    "answer_lost": {"operation": "download"},
+    "result_not_found": {"first": 2},
+    "result_truncated": {"how": "connection"},
+    "http_status": {"operation": "download", "status": 503},
+    "hang": {"operation": "download", "seconds": 60},
+}
+
+
+@pytest.mark.parametrize("kind", DOWNLOAD_TROUBLES)
+async def test_trouble_of_a_download_passes_and_the_file_is_whole(emulator, resource, client, kind):
+    made = await submit(client)
+    await ended(resource, made.transcription_id)
+    entry = await anext(client.files(made.transcription_id))
+    whole = await client.fetch(entry.content_url)
+    await fault(emulator, kind, times=2, **DOWNLOAD_TROUBLES[kind])
+
+    timeouts, retries = Timeouts(download_seconds=0.3), RetryPolicy(first_delay_seconds=0.01)
+    async with SpeechClient(resource, timeouts=timeouts, retries=retries) as hasty:
+        assert await hasty.fetch(entry.content_url) == whole
+    async with httpx.AsyncClient() as http:
+        state = (await http.get(f"{emulator}/admin/state")).json()
+    assert state["requests"]["download"] == 1 + 2 + 1
 
 
 async def test_an_expired_link_is_replaced_by_listing_again(emulator, resource, client):

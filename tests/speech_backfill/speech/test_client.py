@@ -40,7 +40,12 @@ async def client(service):
 
 
 def opened(service, **changes):
-    settings = {"clock": service.clock, "transport": service.transport(), "sleep": service.clock.sleep}
+    settings = {
+        "clock": service.clock,
+        "transport": service.transport(),
+        "blob_host": service.blob_host(),
+        "sleep": service.clock.sleep,
+    }
     return SpeechClient(service.resource(), **(settings | changes))
 
 
@@ -353,17 +358,56 @@ async def test_an_unfinished_transcription_can_not_be_deleted_yet(service, clien
     assert mine in service.jobs
 
 
-async def test_all_files_are_listed_over_all_pages(service, client):
+async def test_the_files_of_the_largest_transcription_are_listed_in_two_pages(service, client):
     mine = service.add()
-    service.page_size = 100
-    service.end(mine, results={f"contenturl_{n}.json": b"{}" for n in range(250)}, report=b"{}")
+    service.end(mine, results={f"contenturl_{n}.json": b"{}" for n in range(1000)}, report=b"{}")
 
     entries = [one async for one in client.files(mine)]
 
-    assert len(entries) == 251
+    assert len(entries) == 1001
     assert sum(one.is_report for one in entries) == 1
-    assert sum(one.is_result for one in entries) == 250
-    assert service.calls["files"] == 3
+    assert sum(one.is_result for one in entries) == 1000
+    assert service.calls["files"] == 2
+
+
+async def test_a_service_that_refuses_large_pages_is_asked_for_its_own_and_not_again_for_large_ones(
+    service, client
+):
+    mine = service.add()
+    service.largest_top = 100
+    service.end(mine, results={f"contenturl_{n}.json": b"{}" for n in range(250)}, report=b"{}")
+
+    first = [one async for one in client.files(mine)]
+    calls = service.calls["files"]
+    second = [one async for one in client.files(mine)]
+
+    assert len(first) == len(second) == 251
+    assert (calls, service.calls["files"]) == (1 + 3, 1 + 3 + 3)
+
+
+async def test_a_list_of_files_that_is_refused_for_another_reason_is_not_asked_for_again(service, client):
+    service.script("files", httpx.Response(400, json={"code": "InvalidRequest", "message": "no"}))
+
+    with pytest.raises(RequestRefused):
+        [one async for one in client.files(service.add())]
+
+    assert service.calls["files"] == 1
+
+
+@pytest.mark.parametrize("refused_on", [1, 2])
+async def test_no_file_is_listed_twice_where_large_pages_end_in_a_refusal(service, client, refused_on):
+    mine = service.add()
+    service.end(mine, results={f"contenturl_{n}.json": b"{}" for n in range(1500)})
+    refusal = {
+        "code": "InvalidRequest",
+        "message": "no",
+        "innerError": {"code": "UnsupportedPagination", "message": "no"},
+    }
+    service.script("files", *[service._files] * (refused_on - 1), httpx.Response(400, json=refusal))
+
+    names = [one.name async for one in client.files(mine)]
+
+    assert sorted(names) == sorted(f"contenturl_{n}.json" for n in range(1500))
 
 
 async def test_result_files_are_fetched_without_key_or_bearer(service, client):
