@@ -39,6 +39,8 @@ class Shape:
 
 def iso_duration(ms: int) -> str:
     """An ISO 8601 duration as the service writes it: `PT2.18S`, `PT1H2M3S`."""
+    if 0 <= ms < 60_000:
+        return f"PT{ms / 1000:g}S"
     seconds, rest = divmod(abs(ms), 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

@@ -2,6 +2,7 @@
 
 import random
 import uuid
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from speech_emulator.store import AudioFile, Store, Transcription
 
 REPORT = -1
 """The position under which a transcription's report is addressed."""
+
+_KEPT_BYTES = 32 * 1024 * 1024
+"""A page of a thousand files, each with a few minutes of speech."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Results:
         self._store = store
         self._recogniser = recogniser
         self._signer = signer
+        self._kept = _Kept()
 
     def entries(self, row: Transcription) -> list[Entry]:
         """The files of an ended transcription in an order that means nothing; none before its end."""
@@ -85,6 +90,13 @@ class Results:
         """The bytes of a result file or report, if there is one."""
         if not row.finished:
             return None
+        place = (row.id, position)
+        content = self._kept.get(place)
+        if content is None and (content := self._rendered(row, position)) is not None:
+            self._kept.put(place, content)
+        return content
+
+    def _rendered(self, row: Transcription, position: int) -> bytes | None:
         if position == REPORT:
             return self._report(row) if row.has_report else None
         file = self._store.file(row.id, position)
@@ -142,3 +154,24 @@ def request_of(row: Transcription) -> Request:
         diarization=bool(properties.get("diarization", {}).get("enabled")),
         locale=row.locale,
     )
+
+
+class _Kept:
+    """What was rendered last: a list of files tells their sizes, and whoever reads it comes for the files next.
+
+    What has ended does not change, so nothing kept becomes wrong.
+    """
+
+    def __init__(self) -> None:
+        self._contents: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, place: tuple[str, int]) -> bytes | None:
+        return self._contents.get(place)
+
+    def put(self, place: tuple[str, int], content: bytes) -> None:
+        self._contents[place] = content
+        self._bytes += len(content)
+        while self._bytes > _KEPT_BYTES:
+            _, oldest = self._contents.popitem(last=False)
+            self._bytes -= len(oldest)

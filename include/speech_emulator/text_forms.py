@@ -18,6 +18,7 @@ _INNER = re.compile('[,;:!?"“”()\\[\\]…\u2014\u2013]+|[.](?!\\d)')
 _MARKS = re.compile(r"[.,;:!?…]+$")
 
 
+@lru_cache(4096)
 def lexical(text: str) -> str:
     """Lower case without punctuation; apostrophes and hyphens inside words stay."""
     return " ".join(bare for word in text.lower().split() if (bare := _bare(word)))

@@ -1,5 +1,7 @@
 """Result files: their list, their links, their bytes."""
 
+import pytest
+
 from speech_emulator.recognisers.synthetic import MARK
 
 
@@ -55,6 +57,62 @@ async def test_sizes_are_true(service):
     for file in await service.files(made):
         content = (await service.client.get(file["links"]["contentUrl"])).content
         assert len(content) == file["properties"]["size"]
+
+
+async def test_a_listed_file_is_not_rendered_again_for_its_download(service, monkeypatch):
+    rendered = []
+    again = service.emulator.recogniser.again
+    monkeypatch.setattr(
+        service.emulator.recogniser, "again", lambda url, asked: rendered.append(url) or again(url, asked)
+    )
+    made = await service.submit(contentUrls=urls(3))
+    await service.advance(1)
+    rendered.clear()
+    await service.results(made)
+    await service.results(made)
+    assert sorted(rendered) == urls(3)
+
+
+async def test_no_more_is_kept_of_what_was_rendered_than_a_bound(service, monkeypatch):
+    monkeypatch.setattr("speech_emulator.results._KEPT_BYTES", 10_000)
+    made = await service.submit(contentUrls=urls(30))
+    await service.advance(1)
+    first = await service.results(made)
+    kept = service.emulator.results._kept._contents
+    assert 0 < sum(map(len, kept.values())) <= 10_000
+    assert await service.results(made) == first
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "part", "says"),
+    [
+        ({"Range": "bytes=0-9"}, 206, slice(0, 10), "bytes 0-9/{size}"),
+        ({"x-ms-range": "bytes=10-19"}, 206, slice(10, 20), "bytes 10-19/{size}"),
+        ({"Range": "bytes=10-"}, 206, slice(10, None), "bytes 10-{last}/{size}"),
+        ({"x-ms-range": "bytes=0-33554431"}, 206, slice(0, None), "bytes 0-{last}/{size}"),
+        ({"Range": "bytes=-5"}, 200, slice(0, None), None),
+        ({"Range": "lines=1-2"}, 200, slice(0, None), None),
+    ],
+)
+async def test_a_part_of_a_file_is_given_to_whoever_asks_for_one(service, asked, status, part, says):
+    made = await service.submit()
+    await service.advance(1)
+    link = (await service.files(made))[0]["links"]["contentUrl"]
+    whole = (await service.client.get(link)).content
+    answer = await service.client.get(link, headers=asked)
+    assert answer.status_code == status
+    assert answer.content == whole[part]
+    said = says and says.format(size=len(whole), last=len(whole) - 1)
+    assert answer.headers.get("Content-Range") == said
+
+
+async def test_a_part_behind_the_end_of_a_file_is_refused(service):
+    made = await service.submit()
+    await service.advance(1)
+    link = (await service.files(made))[0]["links"]["contentUrl"]
+    answer = await service.client.get(link, headers={"Range": "bytes=1000000-"})
+    assert answer.status_code == 416
+    assert answer.headers["x-ms-error-code"] == "InvalidRange"
 
 
 async def test_a_link_opens_by_its_sas_alone_until_it_expires(service):

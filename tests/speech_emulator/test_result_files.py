@@ -53,6 +53,11 @@ def test_durations_are_written_as_the_service_does(ms, text):
     assert iso_duration(ms) == text
 
 
+def test_every_duration_of_a_minute_is_written_in_full_and_without_an_exponent():
+    for ms in range(60_000):
+        assert iso_duration(ms) == f"PT{ms // 1000}.{ms % 1000:03}".rstrip("0").rstrip(".") + "S"
+
+
 def test_forms_differ_by_punctuation_case_and_profanity():
     forms = best()
     assert forms["lexical"] == forms["itn"] == "that's damn good bob"

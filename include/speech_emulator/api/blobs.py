@@ -1,6 +1,7 @@
 """The emulator's own blob host: result files and reports behind a SAS, and nothing for a key or a token."""
 
 import asyncio
+import re
 from urllib.parse import unquote, urlsplit
 
 from starlette.requests import Request
@@ -12,6 +13,8 @@ from speech_emulator.api.answers import CutOff, DroppedConnection, HungConnectio
 from speech_emulator.emulator import Emulator
 from speech_emulator.results import REPORT
 from speech_emulator.store import Transcription
+
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 _XML = '<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
 
@@ -61,10 +64,12 @@ def _check_access(request: Request, emulator: Emulator) -> Response | None:
 async def _answer(
     request: Request, emulator: Emulator, row: Transcription, position: int, content: bytes
 ) -> Response:
+    plain = _plain(request, content, {"ETag": f'"{row.id}-{position}"'})
+    if not emulator.faults.concerns(faults.DownloadFault | faults.RequestFault):
+        return plain
     file = None if position == REPORT else emulator.store.file(row.id, position)
     subjects = ["report.json"] if file is None else [file.name, unquote(urlsplit(file.url).path)]
     subjects.append(row.display_name)
-    plain = Response(content, media_type="application/json", headers={"ETag": f'"{row.id}-{position}"'})
     fault: faults.DownloadFault | None = emulator.faults.first(
         faults.DownloadFault, "download", row.resource, subjects
     )
@@ -85,6 +90,18 @@ async def _answer(
             return Response(content[: len(content) // 2], media_type="application/json")
         case faults.ResultCorrupt():
             return Response(_corrupt(content, fault), media_type="application/json")
+
+
+def _plain(request: Request, content: bytes, headers: dict[str, str]) -> Response:
+    """The file, or the part of it that was asked for: Azure's own clients ask for parts even of small files."""
+    asked = _RANGE.fullmatch(request.headers.get("x-ms-range") or request.headers.get("range", ""))
+    if asked is None:
+        return Response(content, media_type="application/json", headers=headers)
+    first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
+    if first > last:
+        return _refusal(416, "InvalidRange", "The range specified is invalid for the current size.")
+    headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+    return Response(content[first : last + 1], 206, headers, "application/json")
 
 
 def _corrupt(content: bytes, fault: faults.ResultCorrupt) -> bytes:
