@@ -43,7 +43,7 @@ class KeptConnections:
         await self._session.close()
 
     async def get(self, url: str, *, max_bytes: int) -> Answer:
-        """What the host has to say about *url*; of a body, no more than *max_bytes* are held."""
+        """What the host has to say about *url*; of a body, no more than *max_bytes* are read."""
         try:
             # Signatures are kept byte for byte; a URL that was made canonical might not fit its own any more.
             target = URL(quote(url, safe=_IN_URLS), encoded=True)
@@ -55,6 +55,8 @@ class KeptConnections:
                 if response.status != 200:
                     return Refused(response.status)
                 return await _read(response, max_bytes)
+        except _Broke as error:
+            return NoAnswer(str(error), sent=True)
         except _NEVER_STOOD as error:
             return NoAnswer(type(error).__name__, sent=False)
         except (aiohttp.InvalidURL, ValueError):
@@ -69,12 +71,13 @@ class KeptConnections:
         """
         if (scheme, host) not in self._proxies:
             proxies = {} if proxy_bypass(host) else getproxies()
-            self._proxies[scheme, host] = proxies.get(scheme) or proxies.get("all")
+            found = proxies.get(scheme) or proxies.get("all")
+            self._proxies[scheme, host] = found if not found or "://" in found else f"http://{found}"
         return self._proxies[scheme, host]
 
 
 class _Broke(aiohttp.ClientError):
-    """The connection broke before the answer's head was there."""
+    """The connection broke before the answer's head was there; the message says how."""
 
 
 async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -179,8 +179,11 @@ async def test_an_answer_that_breaks_off_is_asked_for_once_and_never_taken_for_w
 ):
     host.says(*answer)
 
-    assert type(await failure(downloads, link(host), caplog)) is ServiceUnavailable
+    error = await failure(downloads, link(host), caplog)
+
+    assert type(error) is ServiceUnavailable
     assert len(host.requests) == 1
+    assert "_" not in str(error)  # it names no class of ours
 
 
 async def test_a_connection_that_never_stands_has_sent_nothing(host, downloads, caplog):
@@ -291,10 +294,12 @@ async def test_a_packed_file_is_unpacked_up_to_the_bound(host, caplog):
         assert type(await failure(downloads, link(host), caplog)) is ResultTooLarge
 
 
-async def test_the_proxy_of_the_environment_is_used_and_those_excepted_are_not(
-    host, downloads, monkeypatch, caplog
+@pytest.mark.parametrize("setting", ["http_proxy=http://", "http_proxy=", "all_proxy=http://"])
+async def test_the_proxy_of_the_environment_is_used_but_not_for_hosts_excepted_from_it(
+    host, downloads, monkeypatch, caplog, setting
 ):
-    monkeypatch.setenv("http_proxy", f"http://somebody:something@127.0.0.1:{host.port}")
+    variable, _, scheme = setting.partition("=")
+    monkeypatch.setenv(variable, f"{scheme}somebody:something@127.0.0.1:{host.port}")
     monkeypatch.setenv("no_proxy", "nowhere.invalid")
     host.says(ok(b"by proxy"))
 
