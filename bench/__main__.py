@@ -11,6 +11,7 @@ _NOT_MEASUREMENTS = {
     "__main__",
     "contrast_schedule",
     "contrast_score",
+    "figures",
     "straightforward_client",
     "straightforward_life",
 }
