@@ -54,7 +54,6 @@ class RawServer:
     requests: list[str] = field(default_factory=list)
     """The head of each request."""
     connections: int = 0
-    open: int = 0
     port: int = 0
 
     def says(self, *answer: bytes | Act) -> None:
@@ -63,7 +62,6 @@ class RawServer:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self.open += 1
         try:
             while not writer.is_closing():
                 self.requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
@@ -78,7 +76,6 @@ class RawServer:
         except (asyncio.IncompleteReadError, OSError):
             pass  # the client is gone
         finally:
-            self.open -= 1
             writer.close()
 
 

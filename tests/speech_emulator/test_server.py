@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from azure.storage.blob import BlobClient
 
 from speech_emulator import __main__ as cli
 from speech_emulator.config import from_mapping
@@ -52,6 +53,18 @@ def until(client, path, *statuses):
 
 def wait_for_end(client, path):
     return until(client, path, "Succeeded", "Failed")
+
+
+def test_azures_own_client_downloads_a_result_file_by_its_link(client, submission):
+    made = submit(client, submission).json()
+    wait_for_end(client, made["self"])
+    (link, *_) = (
+        one["links"]["contentUrl"]
+        for one in client.get(made["links"]["files"].partition("?")[0]).json()["values"]
+    )
+    with BlobClient.from_blob_url(link) as blob:
+        content = blob.download_blob().readall()
+    assert content == httpx.get(link).content
 
 
 def test_a_dropped_connection_is_a_transport_error_before_or_after_the_work(client, submission):

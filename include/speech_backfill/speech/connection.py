@@ -45,7 +45,7 @@ _NEVER_STOOD = (
 
 _TOKEN_RENEWED_BEFORE_SECONDS = 300.0
 
-# httpx logs whole URLs, and a result's URL carries its SAS. Nobody needs those lines.
+# httpx logs whole URLs with their queries. Nobody needs those lines.
 for _chatty in ("httpx", "httpcore"):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
