@@ -129,7 +129,9 @@ class OptionsError(SpeechBackfillError):
 
     def __init__(self, option: str, problem: str) -> None:
         """Name the *option* and its *problem*."""
-        super().__init__(f"Option {option}: {problem}. Nothing was submitted with it.")
+        super().__init__(
+            f"Option {option}: {problem}. Nothing was submitted with it. Correct it and start again."
+        )
         self.option = option
 
 
@@ -189,7 +191,8 @@ class BudgetExhausted(SpeechBackfillError):
             f"Plan {plan_id}: the next transcription ({next_hours:.2f} audio hours) would exceed the budget of "
             f"{budget_hours:.2f} audio hours, of which {reserved_hours:.2f} are spent or under way. "
             f"{left_chunks} transcriptions were not submitted; what was submitted goes on. "
-            "Raise the budget and clear this task to go on from here."
+            "Raise the budget: trigger the DAG again (or repeat the command) with a higher one, and it goes on from here. "
+            "Clearing this task changes nothing, for a run keeps the budget that it was started with."
         )
 
 

@@ -139,7 +139,7 @@ def test_a_dry_run_prints_the_plan_and_needs_no_resource(
         (["plan", "--partition", "day"], "No source was given"),
         (["plan", "{manifest}", "--partition", ""], "can't name a directory"),
         (["plan", "{manifest}", "--partition", "day", "--locale", "english"], "is no locale"),
-        (["plan", "{manifest}", "--partition", "day", "--max-speakers", "99"], "max_speakers"),
+        (["plan", "{manifest}", "--partition", "day", "--max-speakers", "99"], "Correct it and start again"),
         (["plan", "--partition", "day", "--only-failed"], "nothing of it is published"),
         (["report", "day"], "is not published"),
         (["run", "{manifest}", "--partition", "day", "--budget-hours", "0"], "would exceed the budget"),

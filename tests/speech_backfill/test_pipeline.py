@@ -524,6 +524,7 @@ def test_a_budget_stops_in_time_and_a_higher_one_goes_on(campaign: Campaign) -> 
         campaign.submit(shard)
     with pytest.raises(BudgetExhausted, match="Raise the budget") as caught:
         campaign.submit(shards[2])
+    assert "a run keeps the budget that it was started with" in str(caught.value)
     assert "1 transcriptions were not submitted" in str(caught.value)
     assert campaign.posts == 2
     again = campaign.plan(NAMES, budget_hours=3 * one_chunk)

@@ -203,7 +203,7 @@ class ResultTooLarge(SpeechServiceError):
     def __init__(self, *, resource: str, url: str, max_bytes: int) -> None:
         """*url* may carry its query: it is left out of the message."""
         super().__init__(
-            f"The result file {without_secrets(url)} is larger than {max_bytes} bytes. It was not read to its end. "
-            "Raise the bound if the machine has the memory for it.",
+            f"The result file {without_secrets(url)} is larger than {max_bytes} bytes. It was not read to its end, so "
+            "its audio file ends as missing. Cut the recording into shorter ones and plan them instead.",
             resource=resource,
         )

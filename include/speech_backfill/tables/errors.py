@@ -60,8 +60,9 @@ class UnreadablePartitionFile(TableError):
     def __init__(self, path: str, problem: str) -> None:
         """Name the *path* in the store and the *problem*."""
         super().__init__(
-            f"{path} can't be used: {problem}. The parts themselves were not touched. "
-            "Publish the partition again; if it was written by a newer version, read it with that version."
+            f"{path} can't be used: {problem}. Nothing was changed. "
+            "If it was written by a newer version, read it with that version; otherwise bring back what is spoilt or gone from a "
+            "backup of the store, for publishing again needs it too."
         )
         self.path = path
 

@@ -458,7 +458,7 @@ async def test_a_result_file_beyond_the_bound_is_not_read(service):
     async with opened(service, max_result_bytes=1000) as client:
         entry = await anext(client.files(mine))
 
-        with pytest.raises(ResultTooLarge):
+        with pytest.raises(ResultTooLarge, match="Cut the recording"):
             await client.fetch(entry.content_url)
 
 
