@@ -1,5 +1,6 @@
 """The project's documents as text: found, and taken apart into headings, links, tables and code."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -45,3 +46,14 @@ def code_blocks(text, language):
 def read(relative):
     """A document's text."""
     return (ROOT / relative).read_text(encoding="utf-8")
+
+
+def literals(*folders):
+    """Every string that the Python files of *folders* write, the pieces of f-strings among them; a line each."""
+    return "\n".join(
+        one.value
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        for one in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(one, ast.Constant) and isinstance(one.value, str)
+    )
