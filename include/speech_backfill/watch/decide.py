@@ -13,6 +13,7 @@ MOST_INTERVALS = 10.0
 """However old the work, it is looked at this many poll intervals apart at the most: every ten minutes by default."""
 
 _SHARE_OF_AGE = 0.05
+_SHARE_OF_EXPECTED = 0.25
 
 
 class Seen(StrEnum):
@@ -88,13 +89,19 @@ def interval(
     failed_looks: int,
     draw: float,
     advised_seconds: float = 0.0,
+    expected_seconds: float | None = None,
 ) -> float:
     """How long until the next look: never less than the poll interval.
 
-    Work that has run for hours is looked at more rarely (a twentieth of the age of its youngest), and so is a service
-    that could not be asked or that advised so. *draw*, a random number from 0 to 1, spreads those who wait by a tenth.
+    Where the pace of the resource tells when the wait should end (*expected_seconds* from now), a quarter of that;
+    otherwise work that has run for hours is looked at more rarely (a twentieth of the age of its youngest). A service that
+    could not be asked, or that advised so, is left alone for longer. *draw*, a random number from 0 to 1, spreads several
+    triggerers by a twentieth.
     """
     longest = poll_interval_seconds * MOST_INTERVALS
-    aged = max(poll_interval_seconds, advised_seconds, youngest_age_seconds * _SHARE_OF_AGE)
-    backed_off = aged * 2.0 ** min(failed_looks, 20)
-    return float(min(backed_off, longest) * (1.0 + 0.1 * draw))
+    if expected_seconds is None:
+        fitting = youngest_age_seconds * _SHARE_OF_AGE
+    else:
+        fitting = expected_seconds * _SHARE_OF_EXPECTED
+    backed_off = max(poll_interval_seconds, advised_seconds, fitting) * 2.0 ** min(failed_looks, 20)
+    return float(min(backed_off, longest) * (1.0 + 0.05 * draw))

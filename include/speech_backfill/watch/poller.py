@@ -1,7 +1,8 @@
 """Look at one resource for everybody who waits on it: one list instead of a request for each transcription.
 
 A look is made by whoever is due first; the others take what it saw. Nobody is due: nobody looks, and there is no task
-in the background to outlive them. Looks never change anything at the service, and a failed one is tolerated.
+in the background to outlive them. After a first whole look only what has changed since is asked for, which is one page
+however much waits. Looks never change anything at the service, and a failed one is tolerated.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import random
 import time
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,6 +31,15 @@ log = logging.getLogger(__name__)
 
 LOOK_BACK_SECONDS = 3 * 86_400.0
 """How far back the first list reaches for ids whose age we don't know yet; older ones are asked for one by one."""
+
+CHANGES_OVERLAP_SECONDS = 600.0
+"""How far before the last look the next one begins: lists may lag, and clocks differ."""
+
+WHOLE_EVERY_SECONDS = 1800.0
+"""How often everything that is waited for is looked at, changed or not: what a list of changes has missed shows then."""
+
+_ENDS_FOR_PACE = 20
+_FEWEST_ENDS = 4
 
 GONE_AFTER_SECONDS = 120.0
 """A transcription counts as gone when the service has denied it for this long: a new one may not be everywhere yet."""
@@ -76,6 +87,11 @@ class Poller:
     _ended_at: float = float("-inf")
     _failed_looks: int = 0
     _advised_seconds: float = 0.0
+    _changes_since: float | None = None
+    """When the last look that succeeded began; None before the first."""
+    _whole_at: float = float("-inf")
+    _ends: deque[float] = field(default_factory=lambda: deque(maxlen=_ENDS_FOR_PACE))
+    """When the last of the wanted ended, by the service's clock."""
     problem: str | None = None
     """Why the last look saw nothing; None after a good one."""
 
@@ -121,6 +137,7 @@ class Poller:
                         youngest_age_seconds=self.clock() - self._youngest(waiter, started_at),
                         failed_looks=self._failed_looks,
                         draw=random.random(),
+                        expected_seconds=self._expected(waiter, until),
                     ),
                     until=until,
                 )
@@ -184,10 +201,42 @@ class Poller:
         return self._client
 
     async def _see(self, client: SpeechClient) -> None:
-        """Pages of the list for as long as they promise more than asking for the rest one by one would cost."""
+        """What has changed since the last look; everything now and then, and what was never seen."""
         missing = {one for one, sight in self._sights.items() if sight.seen is None or not sight.seen.over}
         if not missing:
             return
+        began = self.clock()
+        whole = self._changes_since is None or began - self._whole_at >= WHOLE_EVERY_SECONDS
+        if not whole and await self._see_changes(client):
+            # What was never seen may be older than any change; what was denied once must be denied again to be gone.
+            missing = {
+                one
+                for one in missing
+                if self._sights[one].seen is None or self._sights[one].denied_since is not None
+            }
+        else:
+            whole = True
+        if missing:
+            await self._see_whole(client, missing)
+        self._changes_since = began
+        if whole:
+            self._whole_at = began
+
+    async def _see_changes(self, client: SpeechClient) -> bool:
+        """One list of what has changed; false where the service does not narrow it."""
+        assert self._changes_since is not None
+        since = self._changes_since + (client.clock_offset_seconds or 0.0) - CHANGES_OVERLAP_SECONDS
+        async for page in client.list_pages(changed_after=since):
+            for one in page:
+                if one.last_action_at is None or one.last_action_at < int(since):
+                    return False
+                if one.transcription_id in self._sights:
+                    self._note(one)
+        self._advised_seconds = client.advised_wait_seconds or 0.0
+        return True
+
+    async def _see_whole(self, client: SpeechClient, missing: set[str]) -> None:
+        """Pages of the list for as long as they promise more than asking for the rest one by one would cost."""
         pages_read = 0
         pages = client.list_pages(created_after=self._since(missing))
         async for page in pages:
@@ -221,6 +270,8 @@ class Poller:
 
     def _note(self, one: Transcription) -> None:
         sight = self._sights.setdefault(one.transcription_id, _Sight())
+        if one.status.ended and one.last_action_at and not (sight.seen and sight.seen.over):
+            self._ends.append(one.last_action_at)
         sight.seen, sight.created_at, sight.denied_since = Seen(one.status.value), one.created_at, None
 
     def _deny(self, transcription_id: str) -> None:
@@ -243,6 +294,21 @@ class Poller:
             if (sight := self._sights[one]).seen is None or not sight.seen.over
         ]
         return max(times, default=started_at)
+
+    def _expected(self, waiter: _Waiter, until: Until) -> float | None:
+        """How long until the wait should end, at the pace of the last ends and one after the other; None: nothing to go by."""
+        if len(self._ends) < _FEWEST_ENDS:
+            return None
+        pace = (max(self._ends) - min(self._ends)) / (len(self._ends) - 1)
+        unfinished = sorted(
+            (sight.created_at, one)
+            for one, sight in self._sights.items()
+            if sight.created_at is not None and not (sight.seen and sight.seen.over)
+        )
+        ranks = [rank for rank, (_, one) in enumerate(unfinished, 1) if one in waiter.wanted]
+        if not ranks:
+            return None
+        return pace * (max(ranks) if until == "all" else min(ranks))
 
     def _account(self, waiter: _Waiter) -> str:
         """One line on how things stand, for the task's log."""

@@ -88,7 +88,7 @@ async def test_many_transcriptions_are_seen_with_one_list(world):
     assert world.elapsed == 30
 
 
-async def test_the_list_starts_at_the_oldest_unfinished(world):
+async def test_after_the_first_look_only_what_has_changed_is_listed(world):
     ended = world.service.add(created_at=world.start - 5000, status="Succeeded")
     young = world.service.add(created_at=world.start - 1000)
     world.at(100, lambda: world.service.end(young))
@@ -97,7 +97,59 @@ async def test_the_list_starts_at_the_oldest_unfinished(world):
 
     filters = [request.url.params["filter"] for request in world.service.requests]
     assert filters[0] == "createdDateTime ge 2025-12-29T00:00:30Z"
-    assert filters[-1] == "createdDateTime ge 2025-12-31T23:43:20Z"
+    # Ten minutes before the look before it, which was made after 30 s: lists may lag.
+    assert filters[-1].startswith("lastActionDateTime ge 2025-12-31T23:5")
+    assert world.service.calls["get"] == 0
+
+
+async def test_a_look_costs_one_request_however_much_waits(world):
+    """A thousand unfinished ones are ten pages; what has changed of them is one."""
+    ids = [world.service.add(created_at=world.start - 3600 + n) for n in range(1000)]
+    world.at(900, lambda: [world.service.end(one) for one in ids])
+
+    await world.wait(*ids)
+
+    assert world.service.calls["list"] <= 10 + 900 / 60 + 10
+    assert world.service.calls["get"] == 0
+
+
+async def test_what_a_list_of_changes_misses_is_seen_in_the_next_whole_look(world):
+    """It ended long before the moment that the service gives: such a thing must not wait for its deadline."""
+    mine = world.service.add(created_at=world.start)
+
+    def ends_unseen():
+        world.service.end(mine)
+        world.service.jobs[mine].last_action_at = world.start - 90_000
+
+    world.at(200, ends_unseen)
+
+    seen = await world.wait(mine)
+
+    assert seen == Ended({mine: Seen.SUCCEEDED})
+    assert world.elapsed < module.WHOLE_EVERY_SECONDS + 3 * 60 * 1.1
+
+
+async def test_a_service_that_ignores_the_filter_is_looked_at_whole(world):
+    world.service.ignores_filters = True
+    old = world.service.add(created_at=world.start - 50_000, status="Succeeded")
+    mine = world.service.add(created_at=world.start)
+    world.at(300, lambda: world.service.end(mine))
+
+    seen = await world.wait(mine, old)
+
+    assert seen == Ended({mine: Seen.SUCCEEDED, old: Seen.SUCCEEDED})
+
+
+async def test_the_pace_of_the_ends_tells_when_to_look_next(world):
+    """Forty are done one after the other in ten minutes each: whoever waits for the last is not woken for the first."""
+    ids = [world.service.add(created_at=world.start + n) for n in range(40)]
+    for number, one in enumerate(ids):
+        world.at(600 * (number + 1), lambda one=one: world.service.end(one))
+
+    await world.wait(ids[-1], *ids[:-1])
+
+    assert world.service.calls["list"] < 80
+    assert world.elapsed <= 600 * 40 + 60 * 1.1
 
 
 async def test_the_others_on_the_resource_do_not_cost_pages(world):
