@@ -12,10 +12,9 @@ import logging
 import re
 import tempfile
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from speech_backfill import paths
 from speech_backfill.chunk_files import read_chunk
@@ -41,8 +40,8 @@ from speech_backfill.services import Services
 from speech_backfill.settings import Settings
 from speech_backfill.speech.api import Transcription
 from speech_backfill.store import Store
-from speech_backfill.tables.layout import PARTITION_FILES_PREFIX
-from speech_backfill.tables.published import PublishedPartition
+from speech_backfill.tables.layout import PARTITION_FILES_PREFIX, partition_of_file
+from speech_backfill.tables.published import PublishedPartition, read_partition_file
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +138,9 @@ class Rebuilder:
         """Note what is published; returns the visible version of each partition."""
         visible = {}
         for one in self.store.list(PARTITION_FILES_PREFIX):
-            partition = msgspec.json.decode(self.store.get(one.path), type=PublishedPartition)
+            if partition_of_file(one.path) is None:
+                continue  # a lock that stands in for conditional writes in a local folder, say
+            partition = read_partition_file(one.path, self.store.get(one.path))
             visible[partition.partition] = partition
             with (
                 tempfile.TemporaryDirectory(prefix="speech-backfill-rebuild-") as name,
@@ -167,6 +168,7 @@ class Rebuilder:
         report = self._report(partition.partition, partition.plan_id)
         published_at = float(report.get("published_at", self.ledger.clock()))
         budget = plan.get("budget_hours")
+        name = str(plan.get("budget_name") or "") or (partition.partition if budget is not None else "")
         restore_plan(
             self.ledger,
             PlanRecord(
@@ -178,6 +180,7 @@ class Rebuilder:
                 files=int(counts[0]),
                 budget_ms=None if budget is None else int(budget * 3_600_000),
                 reprocess=bool(plan.get("reprocess", False)),
+                budget=name or None,
             ),
         )
         self.ledger.record_published(
@@ -368,10 +371,11 @@ class Rebuilder:
             log.warning("chunk %s: %s", chunk, error)
             return None
         ids = [one.file_id for one in files]
-        for salt in salts:
+        tags = {"", self.settings.residency, *(one.residency for one in self.services.resources.values())}
+        for salt, residency in product(salts, sorted(tags)):
             for options_id, one in options.items():
-                if chunk_id(ids, options_id=options_id, salt=salt) == chunk:
-                    cut = CutChunk(chunk, options_id, tuple(files))
+                if chunk_id(ids, options_id=options_id, salt=salt, residency=residency) == chunk:
+                    cut = CutChunk(chunk, options_id, tuple(files), residency)
                     return chunk_record(cut, partition=partition, options=one, settings=self.settings)
         log.warning("chunk %s: none of the options in the store made it", chunk)
         return None

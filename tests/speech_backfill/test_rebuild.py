@@ -12,6 +12,7 @@ import pytest
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.model import Shard, TranscriptionOptions
 from speech_backfill.rebuild import Rebuilt
+from speech_backfill.store import Store
 from speech_backfill.submit import NotYet, Submitted
 from tests.speech_backfill.campaign import Bad, Campaign
 
@@ -200,7 +201,8 @@ def test_a_ledger_restored_from_before_a_second_try_looks_first(
     campaign_with: Callable[..., Campaign], tmp_path: Path
 ) -> None:
     campaign = campaign_with(resources={"east": 4, "west": 4})
-    campaign.services["east"].script("submit", httpx.Response(429))
+    for service in campaign.services.values():
+        service.script("submit", httpx.Response(429))
     summary = campaign.plan(NAMES[:3])
     (shard,) = campaign.pipeline.shards(summary.plan_id)
     assert isinstance(campaign.pipeline.submit(shard), NotYet)
@@ -227,3 +229,14 @@ def test_the_answer_says_what_to_do() -> None:
     assert "3 transcriptions are not accounted for" in text
     assert "submitted twice" in text
     assert "speech-backfill-x-1" in text
+
+
+def test_a_store_in_a_folder_that_was_published_twice_is_read_past_its_lock(
+    campaign_with: Callable[..., Campaign], lost: Callable[[Campaign], Campaign], tmp_path: Path
+) -> None:
+    """The second publication leaves the file that stands in for a conditional write."""
+    campaign = campaign_with(store=Store.open(str(tmp_path / "store")))
+    campaign.run(NAMES)
+    campaign.run([*NAMES, "one more.wav"], run_key="again")
+    rebuilt = lost(campaign).pipeline.rebuild_ledger()
+    assert (rebuilt.partitions, rebuilt.unknown) == (1, ())

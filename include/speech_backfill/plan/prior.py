@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-import msgspec
 import pyarrow as pa
 
 from speech_backfill import paths
 from speech_backfill.errors import StoreError
 from speech_backfill.ledger.ledger import Ledger, PlansChanged
 from speech_backfill.store import Store
+from speech_backfill.tables.errors import UnreadablePartitionFile
 from speech_backfill.tables.layout import partition_file
-from speech_backfill.tables.published import PublishedPartition
+from speech_backfill.tables.published import PublishedPartition, read_partition_file
 from speech_backfill.tables.schema import OUTCOMES
 
 INDEX = pa.schema([pa.field("file_id", pa.string(), nullable=False)])
@@ -38,21 +38,30 @@ class Published:
 
 
 def published(store: Store, partition: str) -> Published:
-    """Read the partition file of *partition*."""
-    found = store.get_versioned(partition_file(partition))
+    """Read the partition file of *partition*. Raises UnreadablePartitionFile where it is spoilt."""
+    path = partition_file(partition)
+    found = store.get_versioned(path)
     if found is None:
         return Published(None, None)
-    return Published(msgspec.json.decode(found[0], type=PublishedPartition), found[1])
+    return Published(read_partition_file(path, found[0]), found[1])
 
 
 def load_prior(connection: duckdb.DuckDBPyConnection, store: Store, before: Published, folder: Path) -> None:
-    """Make the table `prior`: the published outcomes of this partition, all columns; empty where there are none."""
+    """Make the table `prior`: the published outcomes of this partition, all columns; empty where there are none.
+
+    Raises UnreadablePartitionFile where a part that the partition file names is gone.
+    """
     parts = [] if before.partition is None else before.partition.parts("outcomes")
     connection.register("no_outcomes", OUTCOMES.empty_table())
     files: list[str] = []
     for number, part in enumerate(parts):
         local = folder / f"prior-{number}.parquet"
-        store.download(part.path, local)
+        try:
+            store.download(part.path, local)
+        except FileNotFoundError as error:
+            assert before.partition is not None
+            path = partition_file(before.partition.partition)
+            raise UnreadablePartitionFile(path, f"the part {part.path} that it names is gone") from error
         files.append(str(local))
     connection.execute("CREATE TABLE prior AS SELECT * FROM no_outcomes")
     if files:

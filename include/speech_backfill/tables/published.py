@@ -57,6 +57,14 @@ class PublishedPartition(msgspec.Struct, frozen=True):
         return self.tables.get(table, ())
 
 
+def read_partition_file(path: str, content: bytes) -> PublishedPartition:
+    """What the partition file at *path* says. Raises UnreadablePartitionFile where it is spoilt."""
+    try:
+        return msgspec.json.decode(content, type=PublishedPartition)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UnreadablePartitionFile(path, f"it is not what publish writes ({error})") from None
+
+
 @dataclass(frozen=True, slots=True)
 class PublishedTables:
     """The published partitions of a store."""
@@ -89,11 +97,7 @@ class PublishedTables:
     def read(self, key: str) -> PublishedPartition:
         """One partition's parts, as of now. FileNotFoundError where it is not published."""
         path = partition_file(key)
-        raw = self.store.get(path)
-        try:
-            read = msgspec.json.decode(raw, type=PublishedPartition)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise UnreadablePartitionFile(path, f"it is not what publish writes ({error})") from None
+        read = read_partition_file(path, self.store.get(path))
         if read.schema_version > SCHEMA_VERSION:
             raise UnreadablePartitionFile(
                 path,
