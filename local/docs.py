@@ -94,6 +94,11 @@ CLI_VARIABLES = (
     ("SPEECH_BACKFILL_RESOURCE_<NAME>_REGION", "", "Its region; kept in the ledger."),
     ("SPEECH_BACKFILL_RESOURCE_<NAME>_API_VERSION", "2025-10-15", "Version of the Speech to text REST API."),
     (
+        "SPEECH_BACKFILL_RESOURCE_<NAME>_RESIDENCY",
+        "",
+        "A tag: files that ask for it go to resources that have it, and nowhere else.",
+    ),
+    (
         "SPEECH_BACKFILL_RESOURCE_<NAME>_WINDOW",
         "4",
         "How many unfinished transcriptions the resource may have.",

@@ -1,4 +1,4 @@
-"""The command line: `python -m speech_backfill.cli plan | run | status | report | migrate | rebuild-ledger`. The pipeline without Airflow.
+"""The command line: `python -m speech_backfill.cli plan | run | status | report | budget | migrate | rebuild-ledger`. The pipeline without Airflow.
 
 The only module of the core that reads the environment and the clock. Settings are SPEECH_BACKFILL_* variables (see
 docs/CONFIGURATION.md), credentials as credentials.py says. Exit status: 0 done, 1 failed with a message, 2 wrong usage.
@@ -19,13 +19,15 @@ import sqlalchemy as sa
 
 from speech_backfill import credentials, paths
 from speech_backfill.errors import SettingsError, SpeechBackfillError, StoreError
+from speech_backfill.ledger.budgets import Budgets
 from speech_backfill.ledger.ledger import Ledger
+from speech_backfill.ledger.records import Budget
 from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import PROFANITY_MODES, PUNCTUATION_MODES, TranscriptionOptions
 from speech_backfill.pipeline import Pipeline
 from speech_backfill.plan.request import PlanRequest
 from speech_backfill.run import run_partition
-from speech_backfill.settings import Settings
+from speech_backfill.settings import Settings, budget_hours
 from speech_backfill.store import Store
 
 DEFAULT_LEDGER = "sqlite:///speech_backfill_ledger.db"
@@ -104,7 +106,9 @@ def _request(parsed: argparse.Namespace, settings: Settings) -> PlanRequest:
         uri_column=settings.uri_column,
         include_globs=_listed(settings.include_globs),
         exclude_globs=_listed(settings.exclude_globs),
-        budget_hours=parsed.budget_hours,
+        budget_hours=budget_hours(parsed.budget_hours, parsed.budget_money, settings),
+        budget_name=parsed.budget_name,
+        residency=parsed.residency,
         dry_run=parsed.dry_run,
         only_failed=parsed.only_failed,
         reprocess=parsed.reprocess,
@@ -123,8 +127,11 @@ def _run(parsed: argparse.Namespace) -> int:
     report = run_partition(
         pipeline, _request(parsed, pipeline.settings), tell=lambda line: print(line, flush=True)
     )
-    if report is not None:
-        print(json.dumps(report.to_dict(), indent=1) if parsed.json else report.markdown)
+    if report is None:
+        return 0
+    print(json.dumps(report.to_dict(), indent=1) if parsed.json else report.markdown)
+    if report.shortfall is not None:
+        raise report.shortfall
     return 0
 
 
@@ -173,6 +180,25 @@ def _report(parsed: argparse.Namespace) -> int:
         raise StoreError(
             "read", path, "it is not there, although the ledger knows the publication"
         ) from error
+    return 0
+
+
+def _budget(parsed: argparse.Namespace) -> int:
+    settings = _settings()
+    budgets = Budgets(_ledger(settings))
+    if parsed.name is not None:
+        hours = budget_hours(parsed.hours, parsed.money, settings)
+        if hours is None and not parsed.none:
+            raise SettingsError("budget", "no limit is given", "Give --hours, --money or --none.")
+        budgets.set(Budget(parsed.name, None if hours is None else int(hours * 3_600_000)))
+    found = [one for one in budgets.all() if parsed.name in {None, one.name}]
+    print(f"{'budget':<32} {'audio hours':>12} {'spent':>12} {'left':>12}  set by")
+    for one in found:
+        limit = "none" if one.limit_ms is None else f"{one.limit_ms / 3_600_000:,.2f}"
+        left = "" if one.limit_ms is None else f"{max(0, one.limit_ms - one.spent_ms) / 3_600_000:,.2f}"
+        print(
+            f"{one.name:<32} {limit:>12} {one.spent_ms / 3_600_000:>12,.2f} {left:>12}  {one.set_by}, {_when(one.set_at)}"
+        )
     return 0
 
 
@@ -237,6 +263,11 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--punctuation", choices=PUNCTUATION_MODES, default="DictatedAndAutomatic")
         one.add_argument("--model", help="URI of a custom or base model")
         one.add_argument("--budget-hours", type=float, help="audio hours that may be submitted")
+        one.add_argument("--budget-money", type=float, help="the same as a sum, at the price in the settings")
+        one.add_argument(
+            "--budget-name", default="", help="share the budget of this name; default: the partition's own"
+        )
+        one.add_argument("--residency", default="", help="only resources with this tag may have the files")
         one.add_argument("--dry-run", action="store_true", help="plan only, write nothing")
         one.add_argument(
             "--only-failed", action="store_true", help="what is failed or missing in the published partition"
@@ -254,6 +285,14 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(command=_report)
     report.add_argument("partition")
     report.add_argument("--json", action="store_true", help="print JSON")
+
+    says = "list the budgets and what of them is spent, or set one"
+    budget = commands.add_parser("budget", help=says, description=says)
+    budget.set_defaults(command=_budget)
+    budget.add_argument("name", nargs="?", help="set this one; without a name all are listed")
+    budget.add_argument("--hours", type=float, help="audio hours that may be submitted")
+    budget.add_argument("--money", type=float, help="the same as a sum, at the price in the settings")
+    budget.add_argument("--none", action="store_true", help="no limit any more")
 
     migrate = commands.add_parser("migrate", help="bring the ledger's schema to its newest state")
     migrate.set_defaults(command=_migrate)

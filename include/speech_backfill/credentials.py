@@ -1,6 +1,6 @@
 """Speech resources and storage accounts from the environment, for the command line (Airflow has connections instead).
 
-    SPEECH_BACKFILL_RESOURCE_<NAME>_ENDPOINT   and  …_KEY (or none: Entra ID), …_REGION, …_API_VERSION, …_WINDOW
+    SPEECH_BACKFILL_RESOURCE_<NAME>_ENDPOINT   and  …_KEY (or none: Entra ID), …_REGION, …_API_VERSION, …_WINDOW, …_RESIDENCY
     SPEECH_BACKFILL_ACCOUNT_<NAME>_ENDPOINT    and  …_KEY or …_SAS (or neither: Entra ID)
 
 The account's name is <NAME> in lower case, unless …_NAME says otherwise; the first account in alphabetical order is the
@@ -41,7 +41,7 @@ def resources(environment: Mapping[str, str]) -> tuple[SpeechResource, ...]:
     """The Speech resources that *environment* describes. Raises SettingsError."""
     found = []
     for name, values in _groups(
-        environment, _RESOURCE, ("ENDPOINT", "KEY", "REGION", "API_VERSION", "WINDOW")
+        environment, _RESOURCE, ("ENDPOINT", "KEY", "REGION", "API_VERSION", "WINDOW", "RESIDENCY")
     ).items():
         credential: SpeechCredential = SpeechKey(values["KEY"]) if "KEY" in values else EntraToken(_entra())
         found.append(
@@ -52,6 +52,7 @@ def resources(environment: Mapping[str, str]) -> tuple[SpeechResource, ...]:
                 region=values.get("REGION", ""),
                 api_version=values.get("API_VERSION", API_VERSION),
                 window=_whole(f"{_RESOURCE}{name}_WINDOW", values.get("WINDOW", "4")),
+                residency=values.get("RESIDENCY", ""),
             )
         )
     return tuple(found)

@@ -35,6 +35,8 @@ class OurCode(StrEnum):
     """The transcription was past its deadline and was given up."""
     TRANSCRIPTION_FAILED = "TranscriptionFailed"
     """The transcription failed as a whole and said nothing of this file."""
+    OVER_BUDGET = "OverBudget"
+    """It was not submitted: the budget did not allow it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ KNOWN = (
     KnownError(OurCode.RESULT_NOT_FOUND, _AGAIN, "the service says that the file itself is well"),
     KnownError(OurCode.INVALID_RESULT, _AGAIN, "seen as truncation; the next answer may be whole"),
     KnownError(OurCode.OVERDUE, _ELSEWHERE, "a region in trouble shows as transcriptions that do not end"),
+    KnownError(OurCode.OVER_BUDGET, _AGAIN, "never submitted, so nothing is known against it"),
     KnownError(OurCode.RESULTS_PURGED, _NEVER, "transcribed and paid; paying again is for a person or a setting to say"),
     KnownError(OurCode.TRANSCRIPTION_FAILED, _NEVER, "failed alone, without a reason"),
 )  # fmt: skip

@@ -2,7 +2,8 @@
 
 SpeechBackfillError
 ├── SettingsError                 a setting is missing or out of range
-│   └── EndpointMoved             transcriptions stand at another endpoint than their connection's
+│   ├── EndpointMoved             transcriptions stand at another endpoint than their connection's
+│   └── ClockWrong                this worker's clock is far from the service's
 ├── ManifestError                 the source of a partition can't become a manifest
 │   ├── SourceNotFound            no such manifest, container or prefix
 │   ├── SourceRefused             the storage account refuses us
@@ -17,7 +18,7 @@ SpeechBackfillError
 ├── LedgerError
 │   ├── LedgerUnavailable         can't be opened or migrated
 │   └── UnknownPlan               a plan id that the ledger does not hold
-├── BudgetExhausted               the next submission would exceed the budget
+├── BudgetExhausted               a budget did not allow all of a partition
 └── UnexplainedFiles              audio files without an outcome: the partition is not published
 """
 
@@ -48,6 +49,19 @@ class EndpointMoved(SettingsError):
             f"Point {resource} back to {submitted_to} until nothing of it is under way any more, give the other resource a "
             "connection of its own, then clear this task (or run the same command) again. Nothing was given up or submitted "
             "a second time.",
+        )
+
+
+class ClockWrong(SettingsError):
+    """This machine's clock is so far from the service's that look-ups would miss what is there."""
+
+    def __init__(self, *, resource: str, seconds: float, allowed: float) -> None:
+        """How many *seconds* we are ahead of the service (negative: behind), and how far we may be."""
+        super().__init__(
+            "clock of this worker",
+            f"it is {abs(seconds):,.0f} s {'ahead of' if seconds > 0 else 'behind'} that of resource {resource}, and "
+            f"{allowed:,.0f} s are allowed: what was submitted could not be found again by its time",
+            "Set the clock (NTP), then clear this task (or run the same command) again.",
         )
 
 
@@ -181,18 +195,24 @@ class UnknownPlan(LedgerError):
 
 
 class BudgetExhausted(SpeechBackfillError):
-    """The next submission would exceed the plan's budget; submission stopped in time."""
+    """A budget did not allow all of a partition; what it allowed is published."""
 
     def __init__(
-        self, *, plan_id: str, budget_hours: float, reserved_hours: float, next_hours: float, left_chunks: int
+        self,
+        *,
+        partition: str,
+        budget: str,
+        limit_hours: float,
+        spent_hours: float,
+        files_left: int,
+        hours_left: float,
     ) -> None:
-        """All amounts are audio hours; *left_chunks* transcriptions were not submitted."""
+        """All amounts are audio hours; *files_left* were not submitted."""
         super().__init__(
-            f"Plan {plan_id}: the next transcription ({next_hours:.2f} audio hours) would exceed the budget of "
-            f"{budget_hours:.2f} audio hours, of which {reserved_hours:.2f} are spent or under way. "
-            f"{left_chunks} transcriptions were not submitted; what was submitted goes on. "
-            "Raise the budget: trigger the DAG again (or repeat the command) with a higher one, and it goes on from here. "
-            "Clearing this task changes nothing, for a run keeps the budget that it was started with."
+            f"Partition {partition}: {files_left:,} audio files (about {hours_left:,.2f} hours) were not submitted, because the "
+            f"budget {budget!r} allows {limit_hours:,.2f} audio hours, of which {spent_hours:,.2f} are spent or under way. What "
+            "was submitted is transcribed and published; the rest stands in outcomes as missing. To go on, trigger the DAG "
+            "again (or run the command again) with a higher budget: only what is left is submitted."
         )
 
 

@@ -22,7 +22,13 @@ from speech_backfill.collect import Collector, Fetched, Listing, Unavailable
 from speech_backfill.error_classes import OurCode, can_retry
 from speech_backfill.errors import AudioUriError, NotSubmitted, StillRunning
 from speech_backfill.ledger.ledger import Ledger
-from speech_backfill.ledger.records import Placement, PlanState, TranscriptionRecord, TranscriptionState
+from speech_backfill.ledger.records import (
+    BUDGET,
+    Placement,
+    PlanState,
+    TranscriptionRecord,
+    TranscriptionState,
+)
 from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import Outcome, Shard, Status
 from speech_backfill.observe import look, past_deadline
@@ -63,10 +69,13 @@ class ShardMerged:
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """A placement, our record of its transcription, and what the service has of it; None: gone, or given up."""
+    """A placement, our record of its transcription, and what the service has of it; None: gone, or given up.
+
+    Without a record nothing was submitted: it was stopped.
+    """
 
     placement: Placement
-    record: TranscriptionRecord
+    record: TranscriptionRecord | None
     seen: Transcription | None
 
 
@@ -81,7 +90,7 @@ class Merger:
     settings: Settings
 
     async def merge_shard(self, shard: Shard) -> ShardMerged:
-        """Merge every chunk of *shard*. Raises NotSubmitted, StillRunning and errors of service and store.
+        """Merge every chunk of *shard*. Raises UnknownPlan, NotSubmitted, StillRunning and errors of service and store.
 
         Once the plan is published its transcriptions may be gone at the service: then what was merged stands.
         """
@@ -91,10 +100,7 @@ class Merger:
             if before is not None:
                 return before
         # All are looked at before anything is downloaded: one that still runs would make the rest be fetched again.
-        ended = [
-            await self._ended(shard, placement)
-            for placement in self.ledger.placements(shard.plan_id, shard.round, shard.index)
-        ]
+        ended = [await self._ended(shard, placement) for placement in self.ledger.shard_placements(shard)]
         counts: Counter[str] = Counter()
         transcribed: set[str] = set()
         with tempfile.TemporaryDirectory(prefix="speech-backfill-merge-") as name:
@@ -146,7 +152,11 @@ class Merger:
     async def _ended(self, shard: Shard, placement: Placement) -> _Ended:
         """The placement's transcription, ended. Raises NotSubmitted, StillRunning."""
         record = Submissions(self.ledger).of(placement)
-        if record is None or record.state in {TranscriptionState.INTENDED, TranscriptionState.REFUSED}:
+        if record is None or record.state is TranscriptionState.REFUSED:
+            if placement.stopped == BUDGET:
+                return _Ended(placement, None, None)
+            raise NotSubmitted(shard.label, placement.chunk.chunk_id)
+        if record.state is TranscriptionState.INTENDED:
             raise NotSubmitted(shard.label, placement.chunk.chunk_id)
         seen, record = await self._seen(shard, placement, record)
         return _Ended(placement, record, seen)
@@ -159,13 +169,17 @@ class Merger:
         Two adopted chunks may share a file; it is left out where the shard has its transcript already (*transcribed*).
         """
         placement, record, seen = one.placement, one.record, one.seen
-        ended_at = seen.last_action_at if seen else record.ended_at
+        ended_at = seen.last_action_at if seen else record.ended_at if record else None
         chunked = [
             file
             for file in read_chunk(self.store, placement.chunk.chunk_id)
             if file.file_id not in transcribed
         ]
         files = _Accounts(placement, record, chunked, self.accounts, ended_at=ended_at)
+        if record is None:
+            for file in files.left():
+                yield files.row(file, Outcome.MISSING, code=OurCode.OVER_BUDGET, message=_OVER_BUDGET)
+            return
         match seen:
             case None:
                 overdue = record.state == TranscriptionState.GIVEN_UP and "deadline" in (record.problem or "")
@@ -241,13 +255,16 @@ class Merger:
 _PURGED = "the service does not know the transcription any more; its results can't be fetched"
 
 
+_OVER_BUDGET = "it was not submitted: the budget was used up before"
+
+
 class _Accounts:
     """The files of one chunk, each to be ticked off once."""
 
     def __init__(
         self,
         placement: Placement,
-        record: TranscriptionRecord,
+        record: TranscriptionRecord | None,
         files: list[ChunkedFile],
         accounts: StorageAccounts,
         *,
@@ -306,10 +323,10 @@ class _Accounts:
             words=summary.words if summary else None,
             locale=(summary.locale if summary else None) or options.locale,
             options_id=options.options_id,
-            resource=record.resource,
-            transcription_id=record.transcription_id,
-            attempt=record.attempt,
-            chunk_id=record.chunk_id,
+            resource=record.resource if record else None,
+            transcription_id=record.transcription_id if record else None,
+            attempt=record.attempt if record else None,
+            chunk_id=self.placement.chunk.chunk_id,
             result_object=raw_path,
             merged_at=self._ended_at,
         )

@@ -136,6 +136,8 @@ class AudioFile:
     modified_at: float | None = None
     """Seconds since 1970, UTC."""
     duration_ms: int | None = None
+    residency: str | None = None
+    """Only Speech resources of this tag may have it; None: the run's default."""
     manifest_columns: Mapping[str, str] = field(default_factory=dict)
     """Columns of the manifest that we do not know; they are carried into the outcomes table."""
 
@@ -145,12 +147,13 @@ class AudioFile:
         return hashlib.blake2b(f"{self.url}\n{version}\n{options_id}".encode(), digest_size=16).hexdigest()
 
 
-def chunk_id(file_ids: Iterable[str], *, options_id: str, salt: str = "") -> str:
+def chunk_id(file_ids: Iterable[str], *, options_id: str, salt: str = "", residency: str = "") -> str:
     """A chunk's id follows from its content, so whoever plans the same files meets the same ledger row.
 
     *salt* is empty but for `reprocess`, where it names the run that asked to pay again.
     """
-    digest = hashlib.blake2b(f"{options_id}\n{salt}\n".encode(), digest_size=16)
+    where = f"{residency}\n" if residency else ""
+    digest = hashlib.blake2b(f"{options_id}\n{salt}\n{where}".encode(), digest_size=16)
     for one in file_ids:
         digest.update(one.encode())
     return digest.hexdigest()

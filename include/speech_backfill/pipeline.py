@@ -17,10 +17,12 @@ from speech_backfill.cleanup import delete_at_service, note_duplicates
 from speech_backfill.duplicates import find_duplicates
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import PlanState
+from speech_backfill.ledger.resources import Resources
 from speech_backfill.merge import Merger, ShardMerged
 from speech_backfill.model import Clock, Shard
 from speech_backfill.plan.planner import Planner
 from speech_backfill.plan.request import PlanRequest, PlanSummary
+from speech_backfill.post import Poster
 from speech_backfill.publish.publisher import Publisher
 from speech_backfill.publish.report import RunReport
 from speech_backfill.rebuild import Rebuilder, Rebuilt
@@ -65,13 +67,18 @@ class Pipeline:
 
     def services(self) -> Services:
         """Clients of the resources, for one step."""
-        return Services(self.resources, clock=self.ledger.clock, open_client=self.open_client)
+        return Services(
+            self.resources,
+            clock=self.ledger.clock,
+            open_client=self.open_client,
+            allowance=Resources(self.ledger),
+        )
 
     def plan(self, request: PlanRequest) -> PlanSummary:
         """Plan a partition; pays for nothing."""
         if not request.dry_run:
             Publisher(self.ledger, self.store, self.settings).complete(request.partition)
-        return Planner(self.ledger, self.store, self.accounts, self.settings).plan(request)
+        return Planner(self.ledger, self.store, self.accounts, self.settings, self.resources).plan(request)
 
     def shards(self, plan_id: str, round_: int = 0) -> list[Shard]:
         """The shards of a round, for mapping."""
@@ -82,9 +89,8 @@ class Pipeline:
 
         async def run() -> Submitted | NotYet:
             async with self.services() as services:
-                return await Submitter(
-                    self.ledger, self.store, self.accounts, services, self.settings
-                ).submit_shard(shard)
+                poster = Poster(self.ledger, self.store, self.accounts, services, self.settings)
+                return await Submitter(poster).submit_shard(shard)
 
         return asyncio.run(run())
 

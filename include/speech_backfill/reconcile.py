@@ -15,10 +15,11 @@ import duckdb
 
 from speech_backfill import paths
 from speech_backfill.chunk_files import file_ids, write_chunk
+from speech_backfill.error_classes import OurCode
 from speech_backfill.ledger.ledger import Ledger, NewPlacement, PlansChanged
 from speech_backfill.ledger.records import ChunkRecord, Placement, PlanRecord, PlanState
 from speech_backfill.model import Shard
-from speech_backfill.plan.cut import shard_of
+from speech_backfill.plan.cut import shards_of
 from speech_backfill.plan.planner import chunk_record
 from speech_backfill.recut import COLUMNS, ORDER, load_cuts, recut
 from speech_backfill.relations import batches, one_row, relations
@@ -145,10 +146,11 @@ class Reconciler:
             # A repair chunk with the content of an earlier round's chunk is that chunk's next attempt.
             if one.chunk.chunk_id in attempts:
                 attempts[one.chunk.chunk_id] = max(attempts[one.chunk.chunk_id], one.attempt + 1)
+        shards = shards_of([one.audio_ms for one, _ in chunks], max_shards=_MAX_REPAIR_SHARDS)
         new = [
             NewPlacement(
                 chunk,
-                shard=start + shard_of(number, chunks=len(chunks), max_shards=_MAX_REPAIR_SHARDS),
+                shard=start + shards[number],
                 ordinal=number,
                 attempt=attempts[chunk.chunk_id],
                 away_from=away_from,
@@ -196,7 +198,7 @@ class Reconciler:
         )
         options = self.ledger.options_of_chunks(list(examples.values()))
         rows = batches(connection, f"SELECT * EXCLUDE (position, chunk_id) FROM repairs m ORDER BY {ORDER}")  # noqa: S608  our own
-        for one in recut(rows, files_per_chunk=self.settings.files_per_transcription):
+        for one in recut(rows, self.settings):
             write_chunk(self.store, one.chunk.chunk_id, list(one.chunk.files))
             record = chunk_record(
                 one.chunk,
@@ -212,5 +214,5 @@ CREATE TABLE repairs AS
 SELECT {COLUMNS}, m.position, e.chunk_id
 FROM manifest m JOIN latest e USING (file_id) ANTI JOIN repaired r USING (file_id)
 LEFT JOIN cuts c ON c.chunk_id = e.chunk_id AND c.attempt = e.attempt
-WHERE m.disposition = 'submit' AND e.outcome <> 'transcribed' AND e.can_retry
+WHERE m.disposition = 'submit' AND e.outcome <> 'transcribed' AND e.can_retry AND e.error_code IS DISTINCT FROM '{OurCode.OVER_BUDGET}'
 """  # noqa: S608  our own columns

@@ -8,23 +8,25 @@ and away from its resource. Decides only; submits and places nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import duckdb
 import pyarrow as pa
 
 from speech_backfill.chunk_files import ChunkedFile
+from speech_backfill.durations import audio_ms
 from speech_backfill.error_classes import PASSING_MESSAGE, ErrorClass, OurCode, codes_of
 from speech_backfill.ledger.ledger import Ledger
-from speech_backfill.plan.cut import CutChunk, CutFile, cut
+from speech_backfill.plan.cut import CutChunk, CutFile, Limits, cut
+from speech_backfill.settings import Settings
 
-COLUMNS = """m.options_id, m.file_id, m.audio_url, m.etag, m.size_bytes, m.duration_ms,
+COLUMNS = """m.options_id, coalesce(m.residency, '') AS residency, m.file_id, m.audio_url, m.etag, m.size_bytes, m.duration_ms,
        CASE WHEN c.most IS NULL THEN '' ELSE c.chunk_id || '-' || c.attempt END AS whole, c.most,
        CASE WHEN c.away OR lower(e.error_code) IN (SELECT code FROM trouble) THEN e.resource END AS away_from"""
 """What `recut` wants of a file *m* of the manifest with its earlier outcome *e* and that one's row *c* of `cuts`."""
 
-ORDER = "whole, away_from NULLS FIRST, m.options_id, m.position"
+ORDER = "whole, away_from NULLS FIRST, m.options_id, m.residency, m.position"
 
 _CUTS = """
 CREATE TABLE cuts AS
@@ -90,20 +92,31 @@ def load_cuts(connection: duckdb.DuckDBPyConnection, ledger: Ledger, relation: s
     connection.unregister("failed")
 
 
-def recut(rows: Iterator[pa.RecordBatch], *, files_per_chunk: int, salt: str = "") -> Iterator[Recut]:
-    """Cut files that come with COLUMNS in ORDER."""
+def recut(rows: Iterator[pa.RecordBatch], settings: Settings, *, salt: str = "") -> Iterator[Recut]:
+    """Cut files that come with COLUMNS in ORDER, as the *settings* allow."""
+    limits = limits_of(settings)
     for (_, most, away_from), group in groupby(_files(rows), key=lambda row: row[0]):
         files = (row[1] for row in group)
-        for one in cut(files, files_per_chunk=min(files_per_chunk, most or files_per_chunk), salt=salt):
+        for one in cut(files, replace(limits, files=min(limits.files, most or limits.files)), salt=salt):
             yield Recut(one, away_from)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What one transcription may hold. Durations that nobody gave are guessed from sizes, so that they stay the same."""
+    return Limits(
+        files=settings.files_per_transcription,
+        size_bytes=settings.bytes_per_transcription,
+        audio_ms=settings.hours_per_transcription * 3_600_000,
+        ms_of=lambda file: audio_ms(file, settings),
+    )
 
 
 def _files(
     rows: Iterator[pa.RecordBatch],
 ) -> Iterator[tuple[tuple[str, int | None, str | None], CutFile]]:
     for batch in rows:
-        for options_id, file_id, url, etag, size_bytes, duration_ms, whole, most, away_from in zip(
-            *(batch.column(number).to_pylist() for number in range(9)), strict=True
+        for options_id, residency, file_id, url, etag, size_bytes, duration_ms, whole, most, away_from in zip(
+            *(batch.column(number).to_pylist() for number in range(10)), strict=True
         ):
             file = ChunkedFile(file_id, url, etag, size_bytes, duration_ms)
-            yield (whole, most, away_from), CutFile(options_id, file)
+            yield (whole, most, away_from), CutFile(options_id, file, residency)

@@ -77,10 +77,10 @@ def _round(
             match pipeline.submit(shard):
                 case Submitted():
                     unmerged.append(shard)
-                case NotYet(reason=reason):
+                case NotYet(reason=reason, no_room=no_room):
                     note = reason
                     later.append(shard)
-                    if "window" in reason:
+                    if no_room:
                         later.extend(one for one in unsubmitted if one not in later and one not in unmerged)
                         break
         unsubmitted, waiting = later, []

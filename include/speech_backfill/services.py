@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -9,11 +10,22 @@ from typing import Self
 
 from speech_backfill.errors import SettingsError
 from speech_backfill.ledger.records import TranscriptionRecord
+from speech_backfill.ledger.resources import Resources
 from speech_backfill.model import Clock
 from speech_backfill.speech.client import SpeechClient
+from speech_backfill.speech.rate import RequestRate, Shared
 from speech_backfill.speech.resource import SpeechResource
 
 OpenClient = Callable[[SpeechResource], SpeechClient]
+
+
+def _shared(allowance: Resources, name: str) -> Shared:
+    """The allowance of resource *name* for an event loop: the ledger's transactions block, so they run in a thread."""
+
+    async def allow(requests: int) -> float:
+        return await asyncio.to_thread(allowance.allow, name, requests)
+
+    return allow
 
 
 class Services:
@@ -25,10 +37,17 @@ class Services:
         *,
         clock: Clock = time.time,
         open_client: OpenClient | None = None,
+        allowance: Resources | None = None,
     ) -> None:
-        """*open_client* is for tests that bring their own transport."""
+        """*allowance* is what all workers share of requests; *open_client* is for tests that bring their own transport."""
         self.resources = {one.name: one for one in resources}
-        self._open: OpenClient = open_client or (lambda resource: SpeechClient(resource, clock=clock))
+        self._open: OpenClient = open_client or (
+            lambda resource: SpeechClient(
+                resource,
+                clock=clock,
+                rate=None if allowance is None else RequestRate(shared=_shared(allowance, resource.name)),
+            )
+        )
         self._clients: dict[str, SpeechClient] = {}
 
     @property

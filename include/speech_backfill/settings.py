@@ -71,6 +71,18 @@ class Settings:
         48, "Shards of a partition at the most; each costs three task instances.", low=1, high=500
     )
     max_file_bytes: int = _knob(1_000_000_000, "Larger audio files are refused before submission.", low=1)
+    hours_per_transcription: float = _knob(
+        120.0,
+        "Audio hours in one transcription at the most: a region works on one at a time, for about a fifth of its audio.",
+        low=0.01,
+    )
+    bytes_per_transcription: int = _knob(
+        50_000_000_000, "Bytes of audio in one transcription at the most.", low=1
+    )
+    residency: str = _knob(
+        "",
+        "Residency of files whose manifest row names none: only Speech resources of the same residency may have them. Empty: any.",
+    )
     # Submitting
     submit_timeout_seconds: float = _knob(
         60.0,
@@ -85,13 +97,20 @@ class Settings:
         low=0,
     )
     lookup_skew_seconds: float = _knob(
-        600.0, "How far the service's clock may be from ours when a transcription is looked for.", low=0
+        86_400.0,
+        "How far the service's clock and those of workers may be apart when a transcription is looked for; a worker that is further off submits nothing.",
+        low=0,
     )
     time_to_live_hours: int = _knob(
         168, "How long the service keeps a transcription and its results after it has ended.", low=6, high=744
     )
     sas_hours: float = _knob(
         96.0, "Life of the read SAS sent with a submission; must outlive the service's queue.", low=1
+    )
+    audio_speed: float = _knob(
+        5.0,
+        "Audio hours that a region is assumed to work through in one hour, until enough transcriptions have ended there.",
+        low=0.01,
     )
     # Waiting
     poll_interval_seconds: float = _knob(
@@ -190,6 +209,21 @@ class Settings:
     def storage_connection_ids(self) -> tuple[str, ...]:
         """The connections of the storage accounts, in order."""
         return _listed(self.storage_connections)
+
+
+def budget_hours(hours: float | None, money: float | None, settings: Settings) -> float | None:
+    """A budget in audio hours, given as such or as a sum at the price in the settings. Raises SettingsError."""
+    if money is None:
+        return hours
+    if hours is not None:
+        raise SettingsError("budget", "it is given in hours and in money", "Give one of them.")
+    if settings.price_per_audio_hour <= 0:
+        raise SettingsError(
+            f"{PREFIX}PRICE_PER_AUDIO_HOUR",
+            "a budget in money needs a price above 0",
+            "Set it, or give the budget in hours.",
+        )
+    return money / settings.price_per_audio_hour
 
 
 def _listed(text: str) -> tuple[str, ...]:

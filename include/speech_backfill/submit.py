@@ -1,8 +1,6 @@
-"""Submit the chunks of a shard: intent before money, look before a second submission, never two workers on one chunk.
+"""Submit the chunks of a shard as far as there is room: reserve, hand to the wire, go on elsewhere where one resource won't.
 
-The hole that remains is named: a worker that is frozen between its last check of the lease and the moment its request
-leaves the machine, for longer than lease and grace together, can submit a chunk that another worker has submitted
-meanwhile. Both carry the same token, so the second is found, kept out of the tables, deleted and reported.
+Run it again after a `NotYet`, a crash or a clear: it goes on where it was. What one chunk meets costs that chunk only.
 """
 
 from __future__ import annotations
@@ -11,44 +9,43 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import assert_never
 
-from speech_backfill.accounts import StorageAccounts
-from speech_backfill.chunk_files import read_chunk
-from speech_backfill.errors import BudgetExhausted, EndpointMoved, SettingsError, SupersededPlan
-from speech_backfill.ledger.ledger import Ledger
+from speech_backfill.errors import SettingsError, SupersededPlan
+from speech_backfill.ledger.line import Line
 from speech_backfill.ledger.records import (
     HeldByAnother,
     Known,
     MustLookUp,
+    NoneAllowed,
     OverBudget,
     Placement,
     PlanSuperseded,
     Reservation,
     Reserved,
+    SetAside,
     TranscriptionRecord,
     TranscriptionState,
     WindowFull,
 )
-from speech_backfill.ledger.submissions import LeaseLost, Submissions
-from speech_backfill.marks import Mark, leave_mark
+from speech_backfill.ledger.reservations import Reservations
+from speech_backfill.ledger.resources import Resources
+from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import Shard, Status, TranscriptionRef
-from speech_backfill.observe import look, past_deadline, record_ends
-from speech_backfill.services import Services
-from speech_backfill.settings import Settings
-from speech_backfill.speech.api import Transcription
+from speech_backfill.observe import look
+from speech_backfill.post import Later, Poster
+from speech_backfill.room import Room
 from speech_backfill.speech.errors import (
-    AnswerLost,
     NotFound,
     NotSent,
-    RequestRefused,
+    ServiceUnavailable,
     SpeechServiceError,
     Throttled,
     Unauthorized,
+    UnreadableAnswer,
 )
-from speech_backfill.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -58,346 +55,338 @@ _THROTTLED_SECONDS = 15.0
 _WINDOW_SECONDS = 3600.0
 """How long to wait for room before looking anyway, should the wake-up get lost."""
 
+_SHORTEST_LINE_SECONDS = 30.0
+"""Whoever stands far back in line does not come back sooner: it would find no room."""
+
+_SURE_SHARE = 0.7
+"""A wait for one's turn is expected to be this much shorter, so that no region runs dry because of a wrong guess."""
+
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """Every chunk of the shard has a transcription."""
+    """Every chunk of the shard has a transcription, or was stopped."""
 
     refs: tuple[TranscriptionRef, ...]
+    stopped: int = 0
+    """Chunks that did not fit the budget any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """Some chunks can't be submitted before *until* (seconds since 1970), or before one of *waiting_for* has ended."""
+    """Some chunks can't be submitted before *until* (seconds since 1970), or before *ends* of *waiting_for* have ended."""
 
     until: float
     reason: str
     waiting_for: tuple[TranscriptionRef, ...] = ()
+    ends: int = 1
+    no_room: bool = False
+    """Whether it is for lack of room: other shards would meet the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class _NoRoom:
+    """The windows are full of these."""
+
+    unfinished: tuple[TranscriptionRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stopped:
+    """The budget does not allow it."""
+
+    over: OverBudget
+
+
+_Answer = TranscriptionRef | Later | _NoRoom | _Stopped | None
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One pass over the chunks of a shard, as far as it has come."""
+
+    refs: list[TranscriptionRef] = field(default_factory=list)
+    later: list[Later] = field(default_factory=list)
+    no_room: _NoRoom | None = None
+    full: set[tuple[str, str | None]] = field(default_factory=set)
+    """Residency, and resource to keep away from, for which there was no room."""
+    waiting: int = 0
+    """Chunks that want room."""
+    stopped: _Stopped | None = None
+    left: int = 0
+    """Chunks that the budget does not allow."""
+    troubles: dict[str, SpeechServiceError] = field(default_factory=dict)
+    """What was wrong with each resource."""
 
 
 @dataclass(frozen=True, slots=True)
 class Submitter:
-    """The pieces that submitting needs; `submit_shard` is its verb."""
+    """`submit_shard` is its verb."""
 
-    ledger: Ledger
-    store: Store
-    accounts: StorageAccounts
-    services: Services
-    settings: Settings
+    poster: Poster
 
     async def submit_shard(self, shard: Shard) -> Submitted | NotYet:
-        """Submit what is not submitted yet. Run it again after a NotYet, a crash or a clear: it goes on where it was.
+        """Submit what is not submitted yet.
 
-        Raises BudgetExhausted, SupersededPlan, RequestRefused, Unauthorized and other errors of the service.
+        Raises UnknownPlan, SupersededPlan, SettingsError, RequestRefused; and Unauthorized, NotSent, ServiceUnavailable and the like
+        where no resource is left that works.
         """
-        submissions = Submissions(self.ledger)
-        for one in self.services.resources.values():
-            submissions.register(one.name, window=one.window, region=one.region)
+        ledger, services = self.poster.ledger, self.poster.services
+        submissions, resources = Submissions(ledger), Resources(ledger)
+        for one in services.resources.values():
+            resources.register(one.name, window=one.window, region=one.region, residency=one.residency)
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        placements = self.ledger.placements(shard.plan_id, shard.round, shard.index)
-        refs: list[TranscriptionRef] = []
-        for done, placement in enumerate(placements):
-            answer = await self._submit(submissions, shard, placement, owner, left=len(placements) - done)
-            match answer:
-                case NotYet():
-                    return answer
-                case None:
-                    continue
-                case TranscriptionRef():
-                    refs.append(answer)
-                case _:
-                    assert_never(answer)
-        return Submitted(tuple(refs))
+        chunks = _Chunks(self.poster, shard, submissions, resources, owner)
+        known = submissions.of_shard(shard)
+        made = _Pass()
+        for placement in ledger.shard_placements(shard):
+            record = known.get((placement.chunk.chunk_id, placement.attempt))
+            if record is not None and record.state not in _OPEN:
+                if record.ref is not None:  # else given up before it ever had an id: nothing to wait for
+                    made.refs.append(record.ref)
+                continue
+            await self._go_on(chunks, placement, record, made)
+        return self._concluded(shard, made, chunks)
 
-    async def _submit(
-        self, submissions: Submissions, shard: Shard, placement: Placement, owner: str, *, left: int
-    ) -> TranscriptionRef | NotYet | None:
-        """One chunk. None: it was given up before it ever had an id, so there is nothing to wait for."""
-        now = self.ledger.clock()
-        late = await self._late_success(submissions, placement)
+    async def _go_on(
+        self, chunks: _Chunks, placement: Placement, record: TranscriptionRecord | None, made: _Pass
+    ) -> None:
+        """One chunk more; what came of it is noted in *made*."""
+        want = (placement.chunk.residency, placement.away_from)
+        unsent = record is None or record.state is TranscriptionState.REFUSED
+        if unsent and want in made.full and placement.attempt == 1:
+            made.waiting += 1
+            return
+        if unsent and made.stopped is not None:
+            chunks.stop(placement)
+            made.left += 1
+            return
+        answer = await chunks.submit(placement, made.troubles, look_for_room=want not in made.full)
+        match answer:
+            case None:
+                pass
+            case TranscriptionRef():
+                made.refs.append(answer)
+            case Later():
+                made.later.append(answer)
+            case _NoRoom():
+                made.no_room = answer
+                made.full.add(want)
+                made.waiting += 1
+            case _Stopped():
+                made.stopped = answer
+                made.left += 1
+            case _:
+                assert_never(answer)
+
+    def _concluded(self, shard: Shard, made: _Pass, chunks: _Chunks) -> Submitted | NotYet:
+        line = Line(self.poster.ledger)
+        if not made.later and made.no_room is None:
+            line.leave(shard)
+            return Submitted(tuple(made.refs), made.left)
+        if made.later and set(made.troubles) >= set(self.poster.services.names):
+            raise next(iter(made.troubles.values()))
+        later = [NotYet(one.until, one.reason) for one in made.later]
+        if made.no_room is not None:
+            later.append(chunks.in_line(line, shard, made.no_room, made.waiting))
+        soonest = min(later, key=lambda one: one.until)
+        room = later[-1] if made.no_room is not None else None
+        return NotYet(
+            soonest.until,
+            soonest.reason
+            if room is None
+            else f"{room.reason}{f'; {soonest.reason}' if soonest is not room else ''}",
+            waiting_for=() if room is None else room.waiting_for,
+            ends=1 if room is None else room.ends,
+            no_room=room is not None,
+        )
+
+
+_OPEN = {TranscriptionState.INTENDED, TranscriptionState.REFUSED}
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunks:
+    """Submits one chunk after the other of one shard, for one worker."""
+
+    poster: Poster
+    shard: Shard
+    submissions: Submissions
+    resources: Resources
+    owner: str
+
+    async def submit(
+        self, placement: Placement, troubles: dict[str, SpeechServiceError], *, look_for_room: bool
+    ) -> _Answer:
+        """Submit *placement* to the first resource that takes it. *troubles* gains what was wrong with others.
+
+        None: it was given up before it ever had an id, so there is nothing to wait for. *look_for_room*: whether to ask
+        the service what has ended, where the windows are full.
+        """
+        late = await self._late_success(placement)
         if late is not None:
             return late
-        reservation = self._reserve(submissions, placement, owner)
-        if isinstance(reservation, WindowFull):
-            # Others' transcriptions may have ended without anybody having noted it yet: look once, then ask again.
-            for resource in self.services.names:
-                await self._make_room(submissions, resource, owner)
-            reservation = self._reserve(submissions, placement, owner)
-        match reservation:
-            case Known(record=record):
-                return record.ref
-            case HeldByAnother(until=until):
-                return NotYet(until, f"chunk {placement.chunk.chunk_id} is being submitted by another worker")
-            case WindowFull(unfinished=unfinished):
-                # An end wakes us; the moment is for windows held by submissions whose answer is still unknown.
-                pause = _WINDOW_SECONDS if unfinished else self.settings.lease_seconds
-                return NotYet(now + pause, "every resource's window is full", unfinished)
-            case OverBudget(budget_ms=budget_ms, reserved_ms=reserved_ms):
-                raise BudgetExhausted(
-                    plan_id=shard.plan_id,
-                    budget_hours=budget_ms / 3_600_000,
-                    reserved_hours=reserved_ms / 3_600_000,
-                    next_hours=placement.chunk.audio_ms / 3_600_000,
-                    left_chunks=left,
-                )
-            case PlanSuperseded():
-                raise SupersededPlan(shard.partition, shard.plan_id)
-            case MustLookUp(record=record):
-                return await self._look_up_first(submissions, placement, record)
-            case Reserved(record=record):
-                return await self._post(submissions, placement, record)
-            case _:
-                assert_never(reservation)
+        while True:
+            reservation = self._reserve(placement, troubles)
+            if look_for_room and isinstance(reservation, WindowFull):
+                await self._make_room(troubles)
+                reservation = self._reserve(placement, troubles)
+            match reservation:
+                case Known(record=record):
+                    return record.ref
+                case HeldByAnother(until=until):
+                    return Later(
+                        until, f"chunk {placement.chunk.chunk_id} is being submitted by another worker"
+                    )
+                case WindowFull(unfinished=unfinished):
+                    return _NoRoom(unfinished)
+                case SetAside(until=until, problem=problem):
+                    return Later(until, f"every resource that may have it is set aside: {problem}")
+                case NoneAllowed(residency=residency):
+                    raise SettingsError(
+                        "SPEECH_BACKFILL_SPEECH_CONNECTIONS",
+                        f"files ask for the residency {residency!r}, which no Speech resource has",
+                        "Give a connection that residency, or add one that has it, then clear this task.",
+                    )
+                case OverBudget():
+                    return _Stopped(reservation)
+                case PlanSuperseded():
+                    raise SupersededPlan(self.shard.partition, self.shard.plan_id)
+                case MustLookUp(record=record):
+                    try:
+                        answer = await self.poster.look_up_first(self.submissions, placement, record)
+                    except _PASSING as error:
+                        # Whether the service has it is not known, so it stays where it is until that can be told.
+                        return Later(self._trouble(record.resource, error, troubles), str(error))
+                    except (Unauthorized, NotFound) as error:
+                        return Later(self._trouble(record.resource, error, troubles), str(error))
+                    self.resources.well(record.resource)
+                    return answer
+                case Reserved(record=record):
+                    try:
+                        answer = await self.poster.post(self.submissions, placement, record)
+                    except Throttled as error:
+                        pause = error.retry_after_seconds or _THROTTLED_SECONDS
+                        self.resources.pause(record.resource, pause)
+                        self.resources.set_aside(record.resource, "it is throttling", seconds=pause)
+                    except _NOT_HERE as error:
+                        self._trouble(record.resource, error, troubles)
+                    except _PASSING as error:
+                        return Later(self._trouble(record.resource, error, troubles), str(error))
+                    else:
+                        self.resources.well(record.resource)
+                        return answer
+                case _:
+                    assert_never(reservation)
 
-    async def _late_success(self, submissions: Submissions, placement: Placement) -> TranscriptionRef | None:
+    def stop(self, placement: Placement) -> None:
+        """Note that *placement* is not submitted, for the one before it did not fit the budget either."""
+        Reservations(self.poster.ledger).stop(placement)
+
+    def in_line(self, line: Line, shard: Shard, no_room: _NoRoom, waiting: int) -> NotYet:
+        """Wait for as many ends as stand before us, and for half a window of our own; far back in line for a time."""
+        unfinished = no_room.unfinished
+        settings, services = self.poster.settings, self.poster.services
+        if not unfinished:
+            # The windows are held by submissions whose answer is still unknown: nobody can be waited for.
+            ahead, until = line.stand(shard, chunks=waiting, pause=lambda _: settings.lease_seconds)
+            return NotYet(until, f"every resource's window is full; {ahead} chunks first", no_room=True)
+        room = sum(one.window for one in services.resources.values())
+        batch = min(waiting, max(1, room // 2))
+
+        seconds_each = self._seconds_each()
+
+        def pause(ahead: int) -> float:
+            if ahead < len(unfinished):
+                return _WINDOW_SECONDS
+            turn = (ahead - len(unfinished)) * seconds_each
+            return min(max(turn * _SURE_SHARE, _SHORTEST_LINE_SECONDS), _WINDOW_SECONDS)
+
+        ahead, until = line.stand(shard, chunks=waiting, pause=pause)
+        if ahead >= len(unfinished):
+            return NotYet(until, f"every resource's window is full; {ahead} chunks first", no_room=True)
+        return NotYet(
+            until,
+            "every resource's window is full" + (f"; {ahead} chunks first" if ahead else ""),
+            unfinished,
+            ends=min(ahead + batch, len(unfinished)),
+            no_room=True,
+        )
+
+    def _seconds_each(self) -> float:
+        """How long the regions together work on one chunk."""
+        found = self.resources.backlogs(assumed_speed=self.poster.settings.audio_speed)
+        rates = [
+            1 / max(one.speed.seconds_each, 0.001) for one in found if one.speed.seconds_each is not None
+        ]
+        if rates:
+            return 1 / sum(rates)
+        unfinished = sum(one.unfinished for one in found)
+        if not unfinished:
+            return _SHORTEST_LINE_SECONDS
+        return max(one.seconds for one in found) / unfinished
+
+    async def _late_success(self, placement: Placement) -> TranscriptionRef | None:
         """An earlier attempt that was given up and has succeeded since: taken instead of paying again.
 
         Where it can't be asked for (its region may be down) its files are submitted: that is what giving up was for.
         """
-        given_up = submissions.given_up_before(placement) if placement.attempt > 1 else []
+        given_up = self.submissions.given_up_before(placement) if placement.attempt > 1 else []
         if not given_up:
             return None
-        record = submissions.of(placement)
+        record = self.submissions.of(placement)
         if record is not None and record.state is not TranscriptionState.REFUSED:
             return None
+        poster = self.poster
         for late in given_up:
             try:
                 seen = await look(
-                    self.ledger, self.services, late, gone_after_seconds=self.settings.gone_after_seconds
+                    poster.ledger,
+                    poster.services,
+                    late,
+                    gone_after_seconds=poster.settings.gone_after_seconds,
                 )
             except (SpeechServiceError, SettingsError) as error:
                 log.warning("%s: no look whether it has ended late: %s", late.token, error)
                 continue
             if seen is None or seen.status is not Status.SUCCEEDED:
                 continue
-            if submissions.take_late(placement, late):
+            if self.submissions.take_late(placement, late):
                 log.info("%s %s has succeeded late: taken, not paid again", placement.plan_id, late.token)
                 return late.ref
         return None
 
-    async def _make_room(self, submissions: Submissions, resource: str, owner: str) -> None:
-        """Note what has ended, give up what is overdue, and resolve intents that nobody will come back for.
-
-        A transcription of a shard that is not wholly submitted is merged by nobody yet: without this, one that never
-        ends would keep the window shut for ever.
-        """
-        await record_ends(
-            self.ledger, self.services, resource, gone_after_seconds=self.settings.gone_after_seconds
-        )
-        now = self.ledger.clock()
-        for record in submissions.unfinished(resource):
-            problem = past_deadline(record, now=now, deadline_hours=self.settings.deadline_hours)
-            if problem:
-                log.warning("%s %s", record.token, problem)
-                submissions.give_up(record, problem)
-        for orphan in submissions.orphans(resource):
-            try:
-                await self._resolve(submissions, orphan, owner)
-            except LeaseLost:
+    async def _make_room(self, troubles: dict[str, SpeechServiceError]) -> None:
+        room = Room(self.poster, self.submissions, self.owner)
+        for resource in self.poster.services.names:
+            if resource in troubles:
                 continue
-
-    async def _resolve(self, submissions: Submissions, orphan: TranscriptionRecord, owner: str) -> None:
-        """An intent of a plan that was replaced: adopt what the service has of it, or free its place."""
-        record = submissions.take_over(orphan, owner=owner, lease_seconds=self.settings.lease_seconds)
-        found = await self._found(record)
-        if found:
-            adopted = submissions.record_submitted(
-                record,
-                found[0].transcription_id,
-                adopted=True,
-                endpoint=self._endpoint(record.resource),
-            )
-            for other in found[1:]:
-                submissions.record_duplicate(adopted, other.transcription_id)
-        elif record.last_post_at is None or self.ledger.clock() >= self._settled_at(record.last_post_at):
-            submissions.record_refused(record, "its plan was replaced before the service had it")
-
-    async def _found(self, record: TranscriptionRecord) -> list[Transcription]:
-        """What the service has under the record's token. A look-up that fails raises, also where it proves nothing."""
-        found = await self.services.client(record.resource).find(
-            record.token, created_after=record.intent_at - self.settings.lookup_skew_seconds
-        )
-        submitted_to = self.services.moved_from(record)
-        if not found and submitted_to is not None:
-            raise EndpointMoved(
-                resource=record.resource,
-                token=record.token,
-                submitted_to=submitted_to,
-                now=self._endpoint(record.resource),
-            )
-        return found
-
-    def _endpoint(self, resource: str) -> str:
-        return self.services.resources[resource].endpoint
-
-    def _settled_at(self, posted_at: float) -> float:
-        """When a submission that the list does not show counts as never accepted."""
-        return posted_at + self.settings.submit_timeout_seconds + self.settings.lookup_grace_seconds
-
-    def _reserve(self, submissions: Submissions, placement: Placement, owner: str) -> Reservation:
-        return submissions.reserve(
-            placement, owner=owner, lease_seconds=self.settings.lease_seconds, resources=self.services.names
-        )
-
-    async def _look_up_first(
-        self, submissions: Submissions, placement: Placement, record: TranscriptionRecord
-    ) -> TranscriptionRef | NotYet:
-        """Adopt what the service already has under this token; submit only when it certainly has nothing.
-
-        A look-up that fails raises: then nothing is submitted and the next run looks again.
-        """
-        found = await self._found(record)
-        if found:
-            return self._adopt(submissions, placement, record, found)
-        if record.last_post_at is None:
-            return await self._post(submissions, placement, record)
-        settled_at = self._settled_at(record.last_post_at)
-        if self.ledger.clock() < settled_at:
-            return NotYet(
-                settled_at,
-                f"an answer was lost; {record.token} is looked for again once the list has had time",
-            )
-        log.info(
-            "%s %s not at the service after the grace time: submitting again", placement.plan_id, record.token
-        )
-        return await self._post(submissions, placement, record)
-
-    def _adopt(
-        self,
-        submissions: Submissions,
-        placement: Placement,
-        record: TranscriptionRecord,
-        found: Sequence[Transcription],
-        *,
-        resource: str | None = None,
-    ) -> TranscriptionRef | NotYet:
-        first, *others = found
-        try:
-            adopted = submissions.record_submitted(
-                record,
-                first.transcription_id,
-                adopted=True,
-                resource=resource,
-                endpoint=self._endpoint(resource or record.resource),
-            )
-        except LeaseLost:
-            return self._lease_lost(record)
-        for other in others:
-            log.warning(
-                "%s %s was submitted twice: %s is kept out",
-                placement.plan_id,
-                record.token,
-                other.transcription_id,
-            )
-            submissions.record_duplicate(adopted, other.transcription_id)
-        log.info("%s %s adopted %s", placement.plan_id, record.token, first.transcription_id)
-        assert adopted.ref is not None
-        return adopted.ref
-
-    async def _post(
-        self, submissions: Submissions, placement: Placement, record: TranscriptionRecord
-    ) -> TranscriptionRef | NotYet:
-        """Put one submission on the wire and record what came of it."""
-        mark = leave_mark(self.store, record, now=self.ledger.clock())
-        if mark is not None:
-            answer = await self._heed(submissions, placement, record, mark)
-            if answer is not None:
-                return answer
-            leave_mark(self.store, record, now=self.ledger.clock(), heeded=mark)
-        urls = self._content_urls(placement, record)
-        client = self.services.client(record.resource)
-        try:
-            record = submissions.about_to_post(
-                record,
-                lease_seconds=self.settings.lease_seconds,
-                endpoint=self._endpoint(record.resource),
-            )
-        except LeaseLost:
-            return self._lease_lost(record)
-        try:
-            made = await client.submit(
-                options=placement.chunk.options,
-                content_urls=urls,
-                display_name=record.token,
-                custom_properties={
-                    "speech-backfill": "1",
-                    "chunk": placement.chunk.chunk_id,
-                    "attempt": str(placement.attempt),
-                    "partition": placement.chunk.partition[:256],
-                    "files": str(placement.chunk.files),
-                },
-                time_to_live_hours=self.settings.time_to_live_hours,
-                timeout_seconds=self.settings.submit_timeout_seconds,
-            )
-        except (Throttled, NotSent, RequestRefused, Unauthorized, NotFound) as error:
-            # Certain: nothing was made. The place in the window and the budget are free again.
             try:
-                submissions.record_refused(record, str(error))
-            except LeaseLost:
-                return self._lease_lost(record)
-            if isinstance(error, Throttled):
-                pause = error.retry_after_seconds or _THROTTLED_SECONDS
-                return NotYet(self.ledger.clock() + pause, f"resource {record.resource} is throttling")
-            raise
-        except AnswerLost as error:
-            log.warning("%s %s", placement.plan_id, error)
-            return await self._look_up_first(submissions, placement, record)
-        try:
-            done = submissions.record_submitted(record, made.transcription_id)
-        except LeaseLost:
-            # Another worker took over while we slept. If it adopts this very transcription all is well; otherwise the
-            # token leads it (or the merge) to both.
-            log.warning(
-                "%s %s: lease lost after the answer; left to the new holder", placement.plan_id, record.token
-            )
-            return self._lease_lost(record)
-        log.info(
-            "%s %s submitted to %s as %s: %d files",
-            placement.plan_id,
-            record.token,
-            record.resource,
-            made.transcription_id,
-            len(urls),
+                await room.make(resource)
+            except (*_PASSING, *_NOT_HERE) as error:
+                self._trouble(resource, error, troubles)
+
+    def _trouble(
+        self, resource: str, error: SpeechServiceError, troubles: dict[str, SpeechServiceError]
+    ) -> float:
+        """Set *resource* aside for everybody; returns until when."""
+        log.warning("%s is set aside: %s", resource, error)
+        troubles[resource] = error
+        return self.resources.set_aside(resource, str(error))
+
+    def _reserve(self, placement: Placement, tried: Collection[str]) -> Reservation:
+        settings = self.poster.settings
+        return Reservations(self.poster.ledger).reserve(
+            placement,
+            owner=self.owner,
+            lease_seconds=settings.lease_seconds,
+            resources=self.poster.services.names,
+            tried=tried,
+            assumed_speed=settings.audio_speed,
         )
-        assert done.ref is not None
-        return done.ref
 
-    async def _heed(
-        self, submissions: Submissions, placement: Placement, record: TranscriptionRecord, mark: Mark
-    ) -> TranscriptionRef | NotYet | None:
-        """What another ledger has submitted of this attempt, at any resource; None where it certainly did not."""
-        log.warning(
-            "%s %s was submitted, or about to be, by another ledger on this store: looking for it. After restoring or losing "
-            "a ledger run rebuild-ledger first",
-            placement.plan_id,
-            record.token,
-        )
-        for resource in self.services.names:
-            found = await self.services.client(resource).find(
-                record.token, created_after=mark.at - self.settings.lookup_skew_seconds
-            )
-            if found:
-                return self._adopt(submissions, placement, record, found, resource=resource)
-        settled_at = self._settled_at(mark.at + self.settings.lease_seconds)
-        if self.ledger.clock() < settled_at:
-            return NotYet(settled_at, f"another ledger has marked {record.token}; it is looked for again")
-        return None
 
-    def _lease_lost(self, record: TranscriptionRecord) -> NotYet:
-        until = self.ledger.clock() + self.settings.lease_seconds
-        return NotYet(until, f"another worker has taken over {record.token}")
+_NOT_HERE = (NotSent, Unauthorized, NotFound)
+"""This resource won't have the chunk, for certain; another one may."""
 
-    def _content_urls(self, placement: Placement, record: TranscriptionRecord) -> list[str]:
-        """The chunk's URLs with a read SAS each, minted now; plain ones where the service reads by its own identity."""
-        files = read_chunk(self.store, placement.chunk.chunk_id)
-        if self.settings.source_access == "identity":
-            return [one.url for one in files]
-        signers = {
-            account.name: account.signer(now=self.ledger.clock(), hours=self.settings.sas_hours)
-            for account in self.accounts.accounts
-        }
-        urls = []
-        for one in files:
-            place = self.accounts.locate(one.url)
-            urls.append(f"{one.url}?{signers[place.account.name](place.container, place.path)}")
-        return urls
+_PASSING = (ServiceUnavailable, UnreadableAnswer, Throttled, NotSent)
+"""The resource is in trouble, and whether it has the chunk can't be told now."""

@@ -17,7 +17,7 @@ TABLES = Asset("speech_backfill_tables")
 
 DEFAULTS: dict[str, Any] = {
     "owner": "speech-backfill",
-    "retries": 4,
+    "retries": 6,
     "retry_delay": timedelta(seconds=30),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=15),
@@ -61,6 +61,13 @@ def options_form(**section: Any) -> dict[str, Param]:
             title="Locale",
             description="Main locale of the audio, such as en-US; empty: SPEECH_BACKFILL_LOCALE.",
             examples=["en-US", "en-GB", "de-DE", "es-ES", "fr-FR", "it-IT", "ja-JP", "pt-BR", "zh-CN"],
+            **section,
+        ),
+        "residency": Param(
+            None,
+            type=["null", "string"],
+            title="Residency",
+            description="Only Speech resources with this tag may have the files; empty: SPEECH_BACKFILL_RESIDENCY.",
             **section,
         ),
         "candidate_locales": Param(
@@ -129,7 +136,22 @@ def limits_form(**section: Any) -> dict[str, Param]:
             type=["null", "number"],
             minimum=0,
             title="Budget (audio hours)",
-            description="Submission stops before more audio than this is submitted; durations that no manifest gives are estimated from sizes. Empty: no limit.",
+            description="Submission stops before more audio than this is submitted; durations that nobody knows are estimated, on the long side. Empty: no limit, or the one that the named budget has.",
+            **section,
+        ),
+        "budget_money": Param(
+            None,
+            type=["null", "number"],
+            minimum=0,
+            title="Budget (money)",
+            description="The same as a sum, at SPEECH_BACKFILL_PRICE_PER_AUDIO_HOUR, which is not verified with Azure. Give hours or money, not both.",
+            **section,
+        ),
+        "budget_name": Param(
+            None,
+            type=["null", "string"],
+            title="Budget's name",
+            description="All runs that name the same budget share it, whenever they run: name one for a backfill over many days. Empty: the partition's own.",
             **section,
         ),
         "dry_run": Param(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from speech_backfill.errors import SettingsError
 from speech_backfill.model import TranscriptionOptions
+from speech_backfill.settings import budget_hours
 
 if TYPE_CHECKING:
     from speech_backfill.plan.request import PlanRequest
@@ -49,7 +50,9 @@ def daily_request(conf: Mapping[str, Any], settings: Settings, *, day: date, run
         uri_column=settings.uri_column,
         include_globs=_listed(settings.include_globs),
         exclude_globs=_listed(settings.exclude_globs),
-        budget_hours=_budget(conf),
+        budget_hours=_budget(conf, settings),
+        budget_name=str(conf.get("budget_name") or "").strip(),
+        residency=str(conf.get("residency") or "").strip(),
         dry_run=bool(conf.get("dry_run")),
         reprocess=bool(conf.get("reprocess")),
     )
@@ -80,14 +83,18 @@ def manifest_request(conf: Mapping[str, Any], settings: Settings, *, run_id: str
         uri_column=str(conf.get("uri_column") or settings.uri_column),
         include_globs=tuple(conf.get("include_globs") or ()) or _listed(settings.include_globs),
         exclude_globs=tuple(conf.get("exclude_globs") or ()) or _listed(settings.exclude_globs),
-        budget_hours=_budget(conf),
+        budget_hours=_budget(conf, settings),
+        budget_name=str(conf.get("budget_name") or "").strip(),
+        residency=str(conf.get("residency") or "").strip(),
         dry_run=bool(conf.get("dry_run")),
         only_failed=bool(conf.get("only_failed")),
         reprocess=bool(conf.get("reprocess")),
     )
 
 
-def repair_request(conf: Mapping[str, Any], *, partition: str, run_id: str) -> PlanRequest:
+def repair_request(
+    conf: Mapping[str, Any], settings: Settings, *, partition: str, run_id: str
+) -> PlanRequest:
     """Plan what is failed or missing in a published partition and can be tried again."""
     from speech_backfill.plan.request import PlanRequest
 
@@ -95,7 +102,9 @@ def repair_request(conf: Mapping[str, Any], *, partition: str, run_id: str) -> P
         partition=partition,
         run_key=run_id,
         source="",
-        budget_hours=_budget(conf),
+        budget_hours=_budget(conf, settings),
+        budget_name=str(conf.get("budget_name") or "").strip(),
+        residency=str(conf.get("residency") or "").strip(),
         dry_run=bool(conf.get("dry_run")),
         only_failed=True,
         reprocess=bool(conf.get("reprocess")),
@@ -116,9 +125,12 @@ def _options(conf: Mapping[str, Any], settings: Settings) -> TranscriptionOption
     )
 
 
-def _budget(conf: Mapping[str, Any]) -> float | None:
-    hours = conf.get("budget_hours")
-    return None if hours is None else float(hours)
+def _budget(conf: Mapping[str, Any], settings: Settings) -> float | None:
+    """The budget in audio hours. Raises SettingsError for one that is given twice, or in money without a price."""
+    hours, money = conf.get("budget_hours"), conf.get("budget_money")
+    return budget_hours(
+        None if hours is None else float(hours), None if money is None else float(money), settings
+    )
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -52,6 +52,11 @@ def get_provider_info() -> dict[str, Any]:
                         type=["string", "null"],
                     ),
                     "region": _field("Region", "Such as westeurope.", type=["string", "null"]),
+                    "residency": _field(
+                        "Residency",
+                        "A tag such as eu: files that ask for it go to resources that have it, and nowhere else.",
+                        type=["string", "null"],
+                    ),
                     "api_version": _field(
                         "API version", "Of the Speech to text REST API.", type="string", default="2025-10-15"
                     ),

@@ -11,7 +11,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import get_current_context
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from azure_speech.plan_requests import checked_form, daily_request, manifest_request, repair_request
 from speech_backfill.errors import SettingsError
@@ -76,7 +76,9 @@ def plan_repairs() -> list[str]:
         )
     plans = []
     for partition in wanted[:MOST_REPAIRED]:
-        summary = pipeline.plan(repair_request(conf, partition=partition, run_id=context["run_id"]))
+        summary = pipeline.plan(
+            repair_request(conf, pipeline.settings, partition=partition, run_id=context["run_id"])
+        )
         log.info("%s", summary.text)
         if not summary.dry_run and summary.to_submit:
             plans.append(summary.plan_id)
@@ -113,7 +115,10 @@ def publish_run() -> dict[str, Any]:
 
 
 def publish(plan_id: str) -> dict[str, Any]:
-    """Publish a plan, name its partition in the asset event, and return the report's counts."""
+    """Publish a plan, name its partition in the asset event, and return the report's counts.
+
+    Fails for good, once it is published, where a budget left files over.
+    """
     context = get_current_context()
     report = _pipeline().publish(plan_id)
     _label("partition_label", report.partition)
@@ -131,6 +136,9 @@ def publish(plan_id: str) -> dict[str, Any]:
             "can_retry",
         )
     }
+    if report.shortfall is not None:
+        # Everything that the budget allowed is published; the run must be seen to lack the rest, and sends no asset event.
+        raise AirflowFailException(str(report.shortfall))
     for asset in context["task"].outlets:
         event = context["outlet_events"][asset]
         event.extra = counts

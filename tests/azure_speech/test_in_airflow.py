@@ -96,6 +96,7 @@ def test_the_form_has_every_field_that_the_hook_reads(form):
         "tenant_id",
         "managed_identity_client_id",
         "region",
+        "residency",
         "api_version",
         "window",
         "portal_url",

@@ -1,6 +1,5 @@
 """The operator hands the shard to the core and translates its answers; it decides nothing."""
 
-from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -37,7 +36,9 @@ TWO = TranscriptionRef("north", "t2")
 FINAL = [
     SettingsError("X", "it is wrong", "Correct it."),
     UnknownPlan("p1"),
-    BudgetExhausted(plan_id="p1", budget_hours=1, reserved_hours=1, next_hours=1, left_chunks=1),
+    BudgetExhausted(
+        partition="2026-01-01", budget="b", limit_hours=1, spent_hours=1, files_left=1, hours_left=1
+    ),
     SupersededPlan("2026-01-01", "p1"),
     RequestRefused(resource="west", action="submit", http_status=400, code="InvalidLocale", detail="no"),
     Unauthorized(resource="west", action="submit", http_status=401, detail="no"),
@@ -144,7 +145,7 @@ def test_passing_trouble_is_tried_again_soon(error):
 
     decision = retry_policy().evaluate(error, 1, 3)
     assert decision.action is RetryAction.RETRY
-    assert decision.retry_delay == timedelta(minutes=1)
+    assert decision.retry_delay is None  # the task's own, which doubles: half an hour of outage is bridged
     assert not is_final(error)
 
 

@@ -183,3 +183,34 @@ async def test_a_moment_that_has_passed_waits_for_the_first_look():
     await fired(for_room({}, within=-5, first_look_seconds=0.2))
 
     assert time.monotonic() - started >= 0.19
+
+
+@pytest.mark.usefixtures("endpoint")
+async def test_room_is_there_when_enough_of_them_have_ended_wherever(service, connect):
+    """Two of four, at two resources; the second ends while the trigger waits for it."""
+    north = FakeSpeechService(name="speech_north", clock=time.time)
+    with served(north) as address:
+        connect("speech_north", conn_type="azure_speech", host=address, password=KEY)
+        mine = [service.add(status="Running"), service.add(status="Succeeded")]
+        theirs = [north.add(status="Running"), north.add(status="Running")]
+        wait = asyncio.create_task(fired(for_room({"speech_west": mine, "speech_north": theirs}, ends=2)))
+        while north.calls["list"] < 2:  # noqa: ASYNC110  the server is in another thread
+            await asyncio.sleep(0.01)
+        assert not wait.done()
+        north.end(theirs[1], results={}, report=None)
+
+        event = RoomEvent.read(await wait)
+
+    assert set(event.ended) == {
+        TranscriptionRef("speech_west", mine[1]),
+        TranscriptionRef("speech_north", theirs[1]),
+    }
+
+
+@pytest.mark.usefixtures("endpoint")
+async def test_a_moment_ends_the_wait_for_room_though_too_few_have_ended(service):
+    ids = [service.add(status="Succeeded"), service.add(status="Running")]
+
+    event = RoomEvent.read(await fired(for_room({"speech_west": ids}, ends=2, within=0.5)))
+
+    assert event.ended == (TranscriptionRef("speech_west", ids[0]),)

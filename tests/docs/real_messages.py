@@ -61,6 +61,8 @@ ARGUMENTS = [
         core.UnreadableManifest,
         {"source": "calls.csv", "expected": "CSV", "problem": "its header: it is broken"},
     ),
+    (core.ClockWrong, {"resource": "x", "seconds": 200_000, "allowed": 86_400}),
+    (core.ClockWrong, {"resource": "x", "seconds": -200_000, "allowed": 86_400}),
     (core.OptionsError, {"option": "locale", "problem": "'english' is no locale such as en-US"}),
     (core.LedgerUnavailable, {"where": "sqlite:////x/ledger.db", "detail": "unable to open database file"}),
     (core.UnknownPlan, {"plan_id": "0f"}),
@@ -84,7 +86,14 @@ ARGUMENTS = [
     (core.StoreConflict, {"path": "submissions/0f/0f-1.json"}),
     (
         core.BudgetExhausted,
-        {"plan_id": "0f", "budget_hours": 10, "reserved_hours": 9.5, "next_hours": 1, "left_chunks": 3},
+        {
+            "partition": "day",
+            "budget": "day",
+            "limit_hours": 10,
+            "spent_hours": 9.5,
+            "files_left": 3,
+            "hours_left": 2.0,
+        },
     ),
     (core.SupersededPlan, {"partition": "day", "plan_id": "0f"}),
     (core.NotSubmitted, {"shard": "day · shard 1 · 2 files", "chunk_id": "0f"}),
@@ -182,7 +191,7 @@ class EmptyAccount(StorageAccount):
 def rows(folder):
     """The rows of every code, as they were published: by us, or by a service that gave the code as a reason."""
     found = defaultdict(set)
-    for row in (*_refused(folder), *_answered(folder), *_whole(folder)):
+    for row in (*_refused(folder), *_answered(folder), *_whole(folder), *_over_budget(folder)):
         if row["outcome"] != "transcribed":
             one = Row(row["outcome"], str(row["error_message"]), bool(row["can_retry"]))
             found[row["error_code"]].add(one)
@@ -254,3 +263,10 @@ def _whole(folder):
                 campaign.pipeline.merge(shard)
                 campaign.pipeline.publish(summary.plan_id)
                 yield from _published(campaign, what)
+
+
+def _over_budget(folder):
+    """A partition that its budget does not allow to the end."""
+    with _campaign(folder) as campaign:
+        campaign.run(["a"], budget_hours=0.0)
+        yield from _published(campaign, "day")

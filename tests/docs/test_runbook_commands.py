@@ -58,7 +58,14 @@ def test_dags_and_commands_were_found():
     assert set(DAGS) == {"speech_backfill_daily", "speech_backfill_manifest", "speech_backfill_repair"}
     assert {"plan", "submit", "repair.merge", "shards"} <= TASKS
     assert {" ".join(words[:2]) for words in AIRFLOW} >= {"dags clear", "dags trigger", "backfill create"}
-    assert {words[0] for words in OUR_CLI} == {"run", "status", "report", "migrate", "rebuild-ledger"}
+    assert {words[0] for words in OUR_CLI} == {
+        "run",
+        "status",
+        "report",
+        "budget",
+        "migrate",
+        "rebuild-ledger",
+    }
 
 
 def _with_airflow(program, home, given=""):
@@ -282,8 +289,8 @@ def test_every_label_in_italics_is_to_be_found_where_one_clicks_or_reads():
 
 # --- what happens by itself ---------------------------------------------------------------------------
 
-_SOON = "Airflow repeats it after a minute, four times"
-_LATER = "Airflow repeats it four times within a quarter of an hour"
+_SOON = "Airflow repeats it after a minute, six times"
+_LATER = "Airflow repeats it six times within half an hour"
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +300,7 @@ def decisions(tmp_path_factory):
 import json
 from azure_speech.dag_parts import DEFAULTS
 from tests.docs.real_messages import ARGUMENTS
-assert DEFAULTS["retries"] == 4
+assert DEFAULTS["retries"] == 6
 found = {}
 for kind, given in ARGUMENTS:
     decision = DEFAULTS["retry_policy"].evaluate(kind(**given), 1, 5)

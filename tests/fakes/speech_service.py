@@ -99,6 +99,8 @@ class FakeSpeechService:
         self.ignores_filters = False
         self.refuses_filters = False
         self.next_link_host: str | None = None
+        self.headers: dict[str, str] = {}
+        """What every answer carries beside its own: a date, say."""
         self.sas_generation = 1
         self.accepted_sas: set[int] | None = None
         """None: every link works; otherwise only links of these generations."""
@@ -196,7 +198,8 @@ class FakeSpeechService:
             and not request.headers.get("Authorization", "").startswith("Bearer ")
         ):
             return self._error(401, "Unauthorized", "Authentication is required to access the resource.")
-        answer = getattr(self, f"_{operation}")(request)
+        answer: httpx.Response = getattr(self, f"_{operation}")(request)
+        answer.headers.update(self.headers)
         if self._after[operation]:
             return self._scripted(self._after[operation].popleft(), request)
         return answer
@@ -334,6 +337,9 @@ class FakeSpeechService:
                     return False
             elif found := re.fullmatch(r"createdDateTime ge (\S+)", term):
                 if int(job.created_at) < datetime.fromisoformat(found[1]).timestamp():
+                    return False
+            elif found := re.fullmatch(r"lastActionDateTime ge (\S+)", term):
+                if int(job.last_action_at) < datetime.fromisoformat(found[1]).timestamp():
                     return False
             elif found := re.fullmatch(r"status eq '(\w+)'", term):
                 if job.status != found[1]:

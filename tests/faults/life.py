@@ -310,14 +310,14 @@ def _outcome(pipeline: Pipeline, job: Job) -> dict[str, Any]:
 
 def _sabotage(what: str) -> None:
     """Break the core on purpose, to show that this would be seen."""
-    from speech_backfill.submit import Submitter
+    from speech_backfill.post import Poster
 
     assert what == "no look-up", what
 
-    async def post_anyway(self: Submitter, submissions: Any, placement: Any, record: Any) -> Any:
-        return await self._post(submissions, placement, record)
+    async def post_anyway(self: Poster, submissions: Any, placement: Any, record: Any) -> Any:
+        return await self.post(submissions, placement, record)
 
-    Submitter._look_up_first = post_anyway  # type: ignore[method-assign]
+    Poster.look_up_first = post_anyway  # type: ignore[method-assign]
 
 
 def main() -> int:

@@ -142,7 +142,7 @@ def test_a_dry_run_prints_the_plan_and_needs_no_resource(
         (["plan", "{manifest}", "--partition", "day", "--max-speakers", "99"], "Correct it and start again"),
         (["plan", "--partition", "day", "--only-failed"], "nothing of it is published"),
         (["report", "day"], "is not published"),
-        (["run", "{manifest}", "--partition", "day", "--budget-hours", "0"], "would exceed the budget"),
+        (["run", "{manifest}", "--partition", "day", "--budget-hours", "0"], "were not submitted"),
     ],
 )
 def test_errors_are_one_message_with_status_1(
@@ -228,3 +228,54 @@ def test_a_ledger_that_fails_on_the_way_is_an_error_without_its_statement(
     assert status == 1
     assert "The ledger failed" in err
     assert "SELECT" not in err
+
+
+def test_a_budget_is_set_listed_and_shared_by_its_name(run_cli: Cli, manifest: str) -> None:
+    """Five files of four seconds each at the assumed rate; 0.003 hours are enough for four of them, in pairs."""
+    status, out, err = run_cli(
+        "run", manifest, "--partition", "day", "--budget-name", "all", "--budget-hours", "0.005"
+    )
+    assert status == 1
+    assert "were not submitted, because the budget 'all' allows 0.01 audio hours" in err
+    assert "| 6 | 4 | 1 | 1 | 1 |" in out
+
+    status, out, _ = run_cli("budget")
+    assert status == 0
+    assert out.splitlines()[1].split()[:1] == ["all"]
+
+    status, out, _ = run_cli("budget", "all", "--hours", "1.5")
+    assert status == 0
+    assert out.splitlines()[1].split()[:2] == ["all", "1.50"]
+
+    status, out, _ = run_cli(
+        "run", manifest, "--partition", "day", "--budget-name", "all", "--budget-hours", "0.005"
+    )
+    assert status == 0
+    assert "| 6 | 5 | 1 | 0 | 0 |" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["budget", "x"], "no limit is given"),
+        (["budget", "x", "--hours", "1", "--money", "1"], "in hours and in money"),
+        (
+            ["plan", "{manifest}", "--partition", "day", "--budget-hours", "1", "--budget-money", "1"],
+            "in hours and in money",
+        ),
+    ],
+)
+def test_a_budget_that_says_nothing_or_two_things_is_refused(
+    run_cli: Cli, manifest: str, *, arguments: list[str], says: str
+) -> None:
+    status, _, err = run_cli(*(one.format(manifest=manifest) for one in arguments))
+    assert status == 1
+    assert says in err
+
+
+def test_a_budget_in_money_is_hours_at_the_price(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPEECH_BACKFILL_PRICE_PER_AUDIO_HOUR", "0.5")
+    status, out, _ = run_cli("budget", "x", "--money", "10")
+    assert status == 0
+    assert out.splitlines()[1].split()[:2] == ["x", "20.00"]
+    assert run_cli("budget", "x", "--none")[1].splitlines()[1].split()[:2] == ["x", "none"]

@@ -24,7 +24,11 @@ def pointed_at(campaign: Campaign, service: FakeSpeechService, *, host: str | No
 
     def open_client(resource: SpeechResource) -> SpeechClient:
         return SpeechClient(
-            resource, clock=campaign.clock, transport=service.transport(), sleep=campaign.clock.sleep
+            resource,
+            clock=campaign.clock,
+            transport=service.transport(),
+            blob_host=service.blob_host(),
+            sleep=campaign.clock.sleep,
         )
 
     pipeline = replace(campaign.pipeline, resources=(moved,), open_client=open_client)

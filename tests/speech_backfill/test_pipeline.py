@@ -13,6 +13,8 @@ import pytest
 
 from fakes.speech_service import KEY, SIGNATURE
 from speech_backfill.errors import BudgetExhausted
+from speech_backfill.ledger.budgets import Budgets
+from speech_backfill.ledger.records import Budget
 from speech_backfill.merge import StillRunning
 from speech_backfill.speech.errors import (
     NotFound,
@@ -521,17 +523,67 @@ def test_a_budget_stops_in_time_and_a_higher_one_goes_on(campaign: Campaign) -> 
     summary = campaign.plan(NAMES, budget_hours=2 * one_chunk)
     shards = campaign.pipeline.shards(summary.plan_id)
     for shard in shards[:2]:
-        campaign.submit(shard)
-    with pytest.raises(BudgetExhausted, match="Raise the budget") as caught:
-        campaign.submit(shards[2])
-    assert "a run keeps the budget that it was started with" in str(caught.value)
-    assert "1 transcriptions were not submitted" in str(caught.value)
+        assert campaign.submit(shard).stopped == 0
+    assert campaign.submit(shards[2]).stopped == 1
     assert campaign.posts == 2
     again = campaign.plan(NAMES, budget_hours=3 * one_chunk)
     assert again.plan_id == summary.plan_id
     campaign.round(again.plan_id)
-    assert campaign.pipeline.publish(again.plan_id).transcribed == 8
+    report = campaign.pipeline.publish(again.plan_id)
+    assert (report.transcribed, report.over_budget, report.shortfall) == (8, 0, None)
     assert campaign.posts == 3
+
+
+def test_what_a_budget_allowed_is_published_and_the_rest_waits_for_more(campaign: Campaign) -> None:
+    """Two of three chunks fit. The third's files are missing for that reason, no repair submits them, a higher budget does."""
+    one_chunk = 6 / 3600
+    report = campaign.run(NAMES, budget_hours=2 * one_chunk, repairs=1)
+    assert (report.transcribed, report.missing, report.over_budget, report.can_retry) == (6, 2, 2, 2)
+    assert (report.budget, report.budget_hours, report.budget_spent_hours) == (
+        "day",
+        2 * one_chunk,
+        2 * one_chunk,
+    )
+    assert isinstance(report.shortfall, BudgetExhausted)
+    assert "2 audio files" in str(report.shortfall)
+    assert "2 files, about 0.001 audio hours, were not submitted" in report.markdown
+    assert {row["error_code"] for row in campaign.rows().values() if row["outcome"] == "missing"} == {
+        "OverBudget"
+    }
+    assert campaign.posts == 2
+
+    report = campaign.run(NAMES, budget_hours=3 * one_chunk, run_key="another run")
+
+    assert (report.transcribed, report.over_budget, report.shortfall) == (8, 0, None)
+    assert campaign.posts == 3
+    assert len(campaign.texts()) == 8
+
+
+def test_partitions_that_name_the_same_budget_share_it(campaign: Campaign) -> None:
+    one_chunk = 6 / 3600
+    shared = {"budget_name": "november", "budget_hours": 3 * one_chunk}
+    first = campaign.run(NAMES[:6], partition="monday", **shared)
+    second = campaign.run([*NAMES[6:], "x.wav", "y.wav"], partition="tuesday", run_key="two", **shared)
+    assert (first.transcribed, first.over_budget) == (6, 0)
+    assert (second.transcribed, second.over_budget) == (3, 1)
+    assert campaign.posts == 3
+
+
+def test_a_budget_that_was_raised_is_not_set_back_by_the_same_run(campaign: Campaign) -> None:
+    """Raise it by the command, clear the run: its form still says the old sum."""
+    one_chunk = 6 / 3600
+    campaign.run(NAMES, budget_hours=2 * one_chunk)
+    Budgets(campaign.pipeline.ledger).set(Budget("day", 3 * 6000))
+    report = campaign.run(NAMES, budget_hours=2 * one_chunk)
+    assert (report.transcribed, report.over_budget) == (8, 0)
+
+
+def test_paying_again_has_a_budget_of_its_own(campaign: Campaign) -> None:
+    one_chunk = 6 / 3600
+    campaign.run(NAMES[:3], budget_hours=one_chunk)
+    again = campaign.run(NAMES[:3], budget_hours=one_chunk, reprocess=True, run_key="again")
+    assert (again.transcribed_now, again.over_budget) == (3, 0)
+    assert campaign.posts == 2
 
 
 def test_a_second_run_submits_nothing_and_changes_nothing(campaign: Campaign) -> None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fakes.speech_service import FakeSpeechService, Job
+from speech_backfill.ledger.reservations import Reservations
 from speech_backfill.publish.report import RunReport
 from tests.speech_backfill.campaign import Bad, Campaign
 
@@ -266,7 +267,9 @@ def test_a_late_success_taken_by_one_worker_is_not_submitted_by_another(campaign
     (stale,) = campaign.pipeline.ledger.placements(plan_id, 1)
     campaign.finish(stuck, campaign.service)
     campaign.submit(repair)
-    answer = campaign.submissions.reserve(stale, owner="slow", lease_seconds=60, resources=["east"])
+    answer = Reservations(campaign.pipeline.ledger).reserve(
+        stale, owner="slow", lease_seconds=60, resources=["east"]
+    )
     assert answer.record.transcription_id == stuck.transcription_id  # type: ignore[union-attr]
 
 

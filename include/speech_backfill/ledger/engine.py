@@ -100,6 +100,11 @@ def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
+def locked(engine: sa.Engine, query: sa.Select[Any]) -> sa.Select[Any]:
+    """*query* with row locks where the database has them; SQLite's transaction holds the only write lock already."""
+    return query if engine.dialect.name == "sqlite" else query.with_for_update()
+
+
 def insert_into(engine: sa.Engine, table: sa.Table) -> Any:
     """INSERT that can say ON CONFLICT, in the engine's dialect."""
     if engine.dialect.name == "sqlite":

@@ -12,8 +12,10 @@ import sqlalchemy as sa
 
 from speech_backfill.errors import UnknownPlan
 from speech_backfill.ledger import schema
+from speech_backfill.ledger.budgets import write_limit_of_run
 from speech_backfill.ledger.engine import insert_into, open_engine
 from speech_backfill.ledger.records import (
+    Budget,
     ChunkRecord,
     PartitionRecord,
     Placement,
@@ -97,6 +99,9 @@ class Ledger:
         """
         with self.engine.begin() as connection:
             self._one_at_a_time(connection)
+            if plan.budget is not None and plan.budget_ms is not None:
+                budget = Budget(plan.budget, plan.budget_ms)
+                write_limit_of_run(connection, self.engine, budget, run_key=plan.run_key, now=self.clock())
             self._supersede(connection, plan)
             known = connection.execute(
                 sa.select(schema.plans).where(schema.plans.c.plan_id == plan.plan_id).with_for_update()
@@ -114,16 +119,17 @@ class Ledger:
                         created_at=plan.created_at,
                         files=plan.files,
                         budget_ms=plan.budget_ms,
+                        budget=plan.budget,
                     )
                 )
                 self._place(connection, plan.plan_id, 0, new)
             else:
-                # The budget is the user's latest word: raising it and planning again is how a stopped run goes on.
+                # The budget is the user's latest word: another one, or none, and planning again is how a stopped run goes on.
                 state = PlanState.PUBLISHED if known.state == PlanState.PUBLISHED else PlanState.OPEN
                 connection.execute(
                     schema.plans.update()
                     .where(schema.plans.c.plan_id == plan.plan_id)
-                    .values(state=state, budget_ms=plan.budget_ms)
+                    .values(state=state, budget_ms=plan.budget_ms, budget=plan.budget)
                 )
         return self.plan(plan.plan_id)
 
@@ -152,6 +158,7 @@ class Ledger:
                 "first_url": one.chunk.first_url,
                 "last_url": one.chunk.last_url,
                 "created_at": self.clock(),
+                "residency": one.chunk.residency,
             }
             for one in new
         ]
@@ -278,9 +285,25 @@ class Ledger:
         with self.engine.begin() as connection:
             rows = connection.execute(query).all()
         return [
-            Placement(row.plan_id, row.round, row.shard, row.ordinal, row.attempt, _chunk(row), row.away_from)
+            Placement(
+                row.plan_id,
+                row.round,
+                row.shard,
+                row.ordinal,
+                row.attempt,
+                _chunk(row),
+                row.away_from,
+                row.stopped,
+            )
             for row in rows
         ]
+
+    def shard_placements(self, shard: Shard) -> list[Placement]:
+        """The chunks of *shard*. Raises UnknownPlan where this ledger has none: it is another one, or was restored."""
+        found = self.placements(shard.plan_id, shard.round, shard.index)
+        if not found:
+            raise UnknownPlan(shard.plan_id)
+        return found
 
     def reprocessed_chunks(self, partition: str, run_key: str) -> list[str]:
         """Chunks that the reprocessing run *run_key* has planned of *partition*: what it has paid, or means to."""
@@ -320,6 +343,16 @@ class Ledger:
                 query = sa.select(schema.chunks.c.chunk_id, schema.chunks.c.options)
                 for row in connection.execute(query.where(schema.chunks.c.chunk_id.in_(some))):
                     found[row.chunk_id] = TranscriptionOptions.from_json(row.options)
+        return found
+
+    def residencies_of_chunks(self, chunk_ids: Sequence[str]) -> dict[str, str]:
+        """The residency of each chunk that the ledger knows."""
+        found: dict[str, str] = {}
+        with self.engine.begin() as connection:
+            for some in _slices(chunk_ids, 500):
+                query = sa.select(schema.chunks.c.chunk_id, schema.chunks.c.residency)
+                for row in connection.execute(query.where(schema.chunks.c.chunk_id.in_(some))):
+                    found[row.chunk_id] = row.residency
         return found
 
     def failed_as_a_whole(self, chunk_ids: Sequence[str]) -> set[tuple[str, int]]:
@@ -460,6 +493,7 @@ def _chunk(row: sa.Row[tuple[object, ...]]) -> ChunkRecord:
         audio_ms=row.audio_ms,
         first_url=row.first_url,
         last_url=row.last_url,
+        residency=row.residency,
     )
 
 

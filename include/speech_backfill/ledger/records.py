@@ -33,6 +33,9 @@ class TranscriptionState(StrEnum):
 
 UNFINISHED = (TranscriptionState.INTENDED, TranscriptionState.SUBMITTED)
 
+BUDGET = "budget"
+"""What stops a placement whose chunk does not fit its plan's budget any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlanRecord:
@@ -45,8 +48,20 @@ class PlanRecord:
     created_at: float
     files: int
     budget_ms: int | None
+    """The limit that its run asked for."""
     reprocess: bool = False
     """Whether the run asked to pay again for what was done."""
+    budget: str | None = None
+    """The name of its budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much audio may be submitted for all plans that name it."""
+
+    name: str
+    limit_ms: int | None
+    """None: no limit any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,8 @@ class ChunkRecord:
     audio_ms: int
     first_url: str
     last_url: str
+    residency: str = ""
+    """Only resources of this tag may have it; empty: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,8 @@ class Placement:
     chunk: ChunkRecord
     away_from: str | None = None
     """The resource that was in trouble with these files; another one is taken if there is one."""
+    stopped: str | None = None
+    """Why it was not submitted, if something stopped it: `BUDGET`."""
 
     @property
     def token(self) -> str:
@@ -173,17 +192,33 @@ class HeldByAnother:
 
 @dataclass(frozen=True, slots=True)
 class WindowFull:
-    """Every resource has as many unfinished transcriptions as its window allows."""
+    """Every resource that may have the chunk, and is not set aside, has as many unfinished transcriptions as its window allows."""
 
     unfinished: tuple[TranscriptionRef, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class OverBudget:
-    """The plan's budget does not allow this chunk."""
+class SetAside:
+    """Every resource that may have the chunk is in trouble; the first is tried again at *until*."""
 
-    budget_ms: int
-    reserved_ms: int
+    until: float
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoneAllowed:
+    """No resource has the residency that the chunk's files ask for."""
+
+    residency: str
+
+
+@dataclass(frozen=True, slots=True)
+class OverBudget:
+    """The budget *name* does not allow this chunk; its placement is noted as stopped."""
+
+    name: str
+    limit_ms: int
+    spent_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,4 +228,14 @@ class PlanSuperseded:
     plan_id: str
 
 
-Reservation = Reserved | MustLookUp | Known | HeldByAnother | WindowFull | OverBudget | PlanSuperseded
+Reservation = (
+    Reserved
+    | MustLookUp
+    | Known
+    | HeldByAnother
+    | WindowFull
+    | SetAside
+    | NoneAllowed
+    | OverBudget
+    | PlanSuperseded
+)

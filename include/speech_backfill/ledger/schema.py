@@ -49,7 +49,10 @@ plans = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("files", sa.BigInteger, nullable=False),
     sa.Column(
-        "budget_ms", sa.BigInteger, nullable=True, comment="audio that may be submitted, all rounds together"
+        "budget_ms",
+        sa.BigInteger,
+        nullable=True,
+        comment="the limit that its run asked for; budgets has the one that counts",
     ),
     sa.Column(
         "reprocess",
@@ -58,6 +61,7 @@ plans = sa.Table(
         server_default=sa.false(),
         comment="the run asked to pay again for what was done",
     ),
+    sa.Column("budget", sa.Text, nullable=True, comment="the name of its budget"),
 )
 
 chunks = sa.Table(
@@ -74,6 +78,13 @@ chunks = sa.Table(
     sa.Column("first_url", sa.Text, nullable=False, comment="smallest URL in it"),
     sa.Column("last_url", sa.Text, nullable=False, comment="largest URL in it"),
     sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column(
+        "residency",
+        sa.Text,
+        nullable=False,
+        server_default="",
+        comment="only resources of this tag may have it; empty: any",
+    ),
 )
 
 placements = sa.Table(
@@ -91,6 +102,12 @@ placements = sa.Table(
         nullable=True,
         comment="the resource that was in trouble with these files: another one, if there is one",
     ),
+    sa.Column(
+        "stopped",
+        sa.Text,
+        nullable=True,
+        comment="why it was not submitted: budget; null while it may be",
+    ),
 )
 
 transcriptions = sa.Table(
@@ -101,7 +118,13 @@ transcriptions = sa.Table(
     sa.Column("token", sa.Text, nullable=False, unique=True, comment="sent as displayName"),
     sa.Column("plan_id", sa.Text, nullable=False, index=True),
     sa.Column("resource", sa.Text, nullable=False, index=True),
-    sa.Column("state", sa.Text, nullable=False, comment="intended, submitted, ended, given_up or refused"),
+    sa.Column(
+        "state",
+        sa.Text,
+        nullable=False,
+        index=True,
+        comment="intended, submitted, ended, given_up or refused",
+    ),
     sa.Column("audio_ms", sa.BigInteger, nullable=False, comment="what was reserved of the budget"),
     sa.Column("lease_owner", sa.Text, nullable=True),
     sa.Column("lease_until", sa.Float, nullable=False, default=0.0),
@@ -118,7 +141,7 @@ transcriptions = sa.Table(
     ),
     sa.Column("transcription_id", sa.Text, nullable=True, unique=True),
     sa.Column("status", sa.Text, nullable=True, comment="Azure's last word"),
-    sa.Column("ended_at", sa.Float, nullable=True),
+    sa.Column("ended_at", sa.Float, nullable=True, index=True),
     sa.Column("billed_ms", sa.BigInteger, nullable=True, comment="the service's own durationMilliseconds"),
     sa.Column(
         "settled_at",
@@ -158,4 +181,51 @@ resources = sa.Table(
     ),
     sa.Column("window", sa.Integer, nullable=False),
     sa.Column("region", sa.Text, nullable=False),
+    sa.Column("residency", sa.Text, nullable=False, server_default=""),
+    sa.Column(
+        "aside_until",
+        sa.Float,
+        nullable=False,
+        server_default="0",
+        comment="nothing is submitted to it before",
+    ),
+    sa.Column("troubles", sa.Integer, nullable=False, server_default="0", comment="one after the other"),
+    sa.Column("problem", sa.Text, nullable=True, comment="why it is set aside"),
+    sa.Column(
+        "allowance_at",
+        sa.Float,
+        nullable=False,
+        server_default="0",
+        comment="when all requests allowed so far would have been sent at the steady rate",
+    ),
+)
+
+budgets = sa.Table(
+    "budgets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column(
+        "limit_ms",
+        sa.BigInteger,
+        nullable=True,
+        comment="audio that may be submitted for plans of this name; null: no limit any more",
+    ),
+    sa.Column("set_by", sa.Text, nullable=False, comment="the run that set it last, or the command"),
+    sa.Column("set_at", sa.Float, nullable=False),
+)
+
+line = sa.Table(
+    "line",
+    metadata,
+    sa.Column("plan_id", sa.Text, primary_key=True),
+    sa.Column("round", sa.Integer, primary_key=True),
+    sa.Column("shard", sa.Integer, primary_key=True),
+    sa.Column("since", sa.Float, nullable=False, comment="first come, first served"),
+    sa.Column("chunks", sa.Integer, nullable=False, comment="how many it still has to submit"),
+    sa.Column(
+        "back_at",
+        sa.Float,
+        nullable=False,
+        comment="when it comes back at the latest; a place whose moment has passed counts for nothing",
+    ),
 )

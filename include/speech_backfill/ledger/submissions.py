@@ -1,37 +1,28 @@
-"""The ledger's side of submitting: reserve before the money moves, record after.
+"""What became of submissions: recorded by whoever holds the lease, ended by whoever looks, settled by a publication.
 
-Two workers never hold one chunk: the intent row's lease is taken and given up in the same transaction that checks it.
 A worker that slept past its lease finds its writes refused (`LeaseLost`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from speech_backfill.ledger import schema
-from speech_backfill.ledger.engine import insert_into
+from speech_backfill.ledger.engine import insert_into, locked
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import (
     UNFINISHED,
     Duplicate,
-    HeldByAnother,
-    Known,
-    MustLookUp,
-    OverBudget,
     Placement,
     PlanState,
-    PlanSuperseded,
-    Reservation,
-    Reserved,
     TranscriptionRecord,
     TranscriptionState,
-    WindowFull,
 )
-from speech_backfill.model import Status, TranscriptionRef
+from speech_backfill.ledger.rows import found_row, locked_row, of_place, standing
+from speech_backfill.ledger.rows import record as made
+from speech_backfill.model import Shard, Status, TranscriptionRef
 
 _T = schema.transcriptions
 
@@ -41,85 +32,13 @@ class LeaseLost(Exception):
 
 
 class Submissions:
-    """Reservations, leases and ends of transcriptions."""
+    """Leases and ends of transcriptions."""
 
     def __init__(self, ledger: Ledger) -> None:
         """Share *ledger*'s engine and clock."""
+        self.ledger = ledger
         self._engine = ledger.engine
         self._clock = ledger.clock
-
-    def register(self, resource: str, *, window: int, region: str) -> None:
-        """Tell the ledger of a resource and its window of unfinished transcriptions."""
-        table = schema.resources
-        with self._engine.begin() as connection:
-            changed = connection.execute(
-                table.update().where(table.c.resource == resource).values(window=window, region=region)
-            ).rowcount
-            if not changed:
-                insert = insert_into(self._engine, table).values(
-                    resource=resource, window=window, region=region
-                )
-                connection.execute(insert.on_conflict_do_nothing())
-
-    def reserve(
-        self, placement: Placement, *, owner: str, lease_seconds: float, resources: Sequence[str]
-    ) -> Reservation:
-        """Commit the intent to submit *placement* to one of *resources*, within window and budget, or say why not.
-
-        Picks the resource with the least unfinished audio among those with room in their window; the one that the
-        placement is to keep away from only where there is no other. A row whose answer
-        is unknown is handed out again only when its lease has run out, and then to be looked up first.
-        """
-        now = self._clock()
-        with self._engine.begin() as connection:
-            plan = connection.execute(
-                self._locked(sa.select(schema.plans).where(schema.plans.c.plan_id == placement.plan_id))
-            ).one()
-            placement = self._standing(connection, placement)
-            row = self._row(connection, placement)
-            if row is not None and row.state != TranscriptionState.REFUSED:
-                if row.state != TranscriptionState.INTENDED:
-                    return Known(row)
-                if row.lease_until > now and row.lease_owner != owner:
-                    return HeldByAnother(row.lease_until)
-                return MustLookUp(
-                    self._update(connection, row, lease_owner=owner, lease_until=now + lease_seconds)
-                )
-            if plan.state != PlanState.OPEN:
-                return PlanSuperseded(placement.plan_id)
-            others = [one for one in resources if one != placement.away_from] or list(resources)
-            chosen = self._roomiest(connection, others)
-            if chosen is None:
-                return WindowFull(self._unfinished(connection, others))
-            if plan.budget_ms is not None:
-                spent = self._reserved_ms(connection, placement.plan_id)
-                if spent + placement.chunk.audio_ms > plan.budget_ms:
-                    return OverBudget(plan.budget_ms, spent)
-            values = {
-                "token": placement.token,
-                "plan_id": placement.plan_id,
-                "resource": chosen,
-                "state": TranscriptionState.INTENDED,
-                "audio_ms": placement.chunk.audio_ms,
-                "lease_owner": owner,
-                "lease_until": now + lease_seconds,
-                "problem": None,
-            }
-            if row is not None:
-                return Reserved(self._update(connection, row, **values))
-            connection.execute(
-                _T.insert().values(
-                    chunk_id=placement.chunk.chunk_id,
-                    attempt=placement.attempt,
-                    intent_at=now,
-                    posts=0,
-                    adopted=False,
-                    **values,
-                )
-            )
-            made = self._row(connection, placement)
-            assert made is not None
-            return Reserved(made)
 
     def about_to_post(
         self, record: TranscriptionRecord, *, lease_seconds: float, endpoint: str | None = None
@@ -229,7 +148,25 @@ class Submissions:
     def of(self, placement: Placement) -> TranscriptionRecord | None:
         """The transcription of a placement's attempt, if there is one yet."""
         with self._engine.begin() as connection:
-            return self._row(connection, placement, lock=False)
+            return found_row(connection, placement)
+
+    def of_shard(self, shard: Shard) -> dict[tuple[str, int], TranscriptionRecord]:
+        """The transcriptions of a shard's placements, by chunk and attempt."""
+        placed = schema.placements.c
+        query = (
+            sa.select(_T)
+            .join(
+                schema.placements,
+                sa.and_(placed.chunk_id == _T.c.chunk_id, placed.attempt == _T.c.attempt),
+            )
+            .where(
+                placed.plan_id == shard.plan_id,
+                placed.round == shard.round,
+                placed.shard == shard.index,
+            )
+        )
+        with self._engine.connect() as connection:
+            return {(row.chunk_id, row.attempt): made(row) for row in connection.execute(query)}
 
     def given_up_before(self, placement: Placement) -> list[TranscriptionRecord]:
         """Earlier attempts at the placement's chunk that were given up at their deadline: they may have ended since."""
@@ -240,7 +177,7 @@ class Submissions:
             _T.c.transcription_id.is_not(None),
         )
         with self._engine.begin() as connection:
-            return [_record(row) for row in connection.execute(query.order_by(_T.c.attempt))]
+            return [made(row) for row in connection.execute(query.order_by(_T.c.attempt))]
 
     def take_late(self, placement: Placement, late: TranscriptionRecord) -> bool:
         """Let *placement* stand for *late*, an earlier attempt that succeeded after it was given up.
@@ -248,16 +185,13 @@ class Submissions:
         False where the placement's own attempt is with the service already, or may be.
         """
         with self._engine.begin() as connection:
-            connection.execute(
-                self._locked(
-                    sa.select(schema.plans.c.plan_id).where(schema.plans.c.plan_id == placement.plan_id)
-                )
-            )
-            row = self._row(connection, self._standing(connection, placement))
+            plan = sa.select(schema.plans.c.plan_id).where(schema.plans.c.plan_id == placement.plan_id)
+            connection.execute(locked(self._engine, plan))
+            row = locked_row(connection, self._engine, standing(connection, placement))
             if row is not None and row.state != TranscriptionState.REFUSED:
                 return False
             connection.execute(
-                schema.placements.update().where(_place(placement)).values(attempt=late.attempt)
+                schema.placements.update().where(of_place(placement)).values(attempt=late.attempt)
             )
             return True
 
@@ -276,7 +210,7 @@ class Submissions:
         )
         with self._engine.begin() as connection:
             # A repair that takes a late success stands for the same attempt as the round before.
-            return list(dict.fromkeys(_record(row) for row in connection.execute(query)))
+            return list(dict.fromkeys(made(row) for row in connection.execute(query)))
 
     def duplicates_of_plan(self, plan_id: str) -> list[Duplicate]:
         """Second transcriptions that were found of the plan's chunks."""
@@ -340,7 +274,7 @@ class Submissions:
             ~wanted.exists(),
         )
         with self._engine.begin() as connection:
-            return [_record(row) for row in connection.execute(query.order_by(_T.c.intent_at))]
+            return [made(row) for row in connection.execute(query.order_by(_T.c.intent_at))]
 
     def take_over(
         self, record: TranscriptionRecord, *, owner: str, lease_seconds: float
@@ -352,75 +286,9 @@ class Submissions:
         """Transcriptions of *resource* whose id is known and whose end is not."""
         query = sa.select(_T).where(_T.c.resource == resource, _T.c.state == TranscriptionState.SUBMITTED)
         with self._engine.begin() as connection:
-            return [_record(row) for row in connection.execute(query.order_by(_T.c.submitted_at))]
+            return [made(row) for row in connection.execute(query.order_by(_T.c.submitted_at))]
 
     # --- inside a transaction ---------------------------------------------------------------------
-
-    def _standing(self, connection: sa.Connection, placement: Placement) -> Placement:
-        """*placement* with the attempt that it stands for now: another worker may have taken a late success."""
-        attempt = connection.execute(sa.select(schema.placements.c.attempt).where(_place(placement))).scalar()
-        return placement if attempt is None else replace(placement, attempt=int(attempt))
-
-    def _row(
-        self, connection: sa.Connection, placement: Placement, *, lock: bool = True
-    ) -> TranscriptionRecord | None:
-        query = sa.select(_T).where(
-            _T.c.chunk_id == placement.chunk.chunk_id, _T.c.attempt == placement.attempt
-        )
-        if lock:
-            # The chunk's own row exists before any attempt at it: locking it closes the gap before the insert.
-            chunk = sa.select(schema.chunks.c.chunk_id).where(
-                schema.chunks.c.chunk_id == placement.chunk.chunk_id
-            )
-            connection.execute(self._locked(chunk))
-        row = connection.execute(query).one_or_none()
-        return None if row is None else _record(row)
-
-    def _roomiest(self, connection: sa.Connection, resources: Sequence[str]) -> str | None:
-        table = schema.resources
-        known = connection.execute(
-            self._locked(sa.select(table).where(table.c.resource.in_(resources)).order_by(table.c.resource))
-        ).all()
-        best: tuple[int, int, str] | None = None
-        for one in known:
-            load = connection.execute(
-                sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(_T.c.audio_ms), 0)).where(
-                    _T.c.resource == one.resource, _T.c.state.in_(UNFINISHED)
-                )
-            ).one()
-            if load[0] < one.window:
-                candidate = (int(load[1]), resources.index(one.resource), one.resource)
-                best = candidate if best is None else min(best, candidate)
-        return None if best is None else best[2]
-
-    def _unfinished(
-        self, connection: sa.Connection, resources: Sequence[str]
-    ) -> tuple[TranscriptionRef, ...]:
-        query = sa.select(_T.c.resource, _T.c.transcription_id).where(
-            _T.c.resource.in_(resources), _T.c.state == TranscriptionState.SUBMITTED
-        )
-        rows = connection.execute(query.order_by(_T.c.submitted_at))
-        return tuple(TranscriptionRef(row.resource, row.transcription_id) for row in rows)
-
-    def _reserved_ms(self, connection: sa.Connection, plan_id: str) -> int:
-        placed = schema.placements
-        ours = sa.select(placed.c.chunk_id).where(
-            placed.c.plan_id == plan_id, placed.c.chunk_id == _T.c.chunk_id, placed.c.attempt == _T.c.attempt
-        )
-        # What the service measured, once it is known, where that is more than what was assumed.
-        longer = sa.case((_T.c.billed_ms > _T.c.audio_ms, _T.c.billed_ms), else_=_T.c.audio_ms)
-        spent = connection.execute(
-            sa.select(sa.func.coalesce(sa.func.sum(longer), 0)).where(
-                ours.exists(), _T.c.state != TranscriptionState.REFUSED
-            )
-        ).scalar_one()
-        return int(spent)
-
-    def _update(
-        self, connection: sa.Connection, record: TranscriptionRecord, **values: Any
-    ) -> TranscriptionRecord:
-        connection.execute(_T.update().where(_key(record)).values(**values))
-        return _record(connection.execute(sa.select(_T).where(_key(record))).one())
 
     def _held(self, record: TranscriptionRecord, **values: Any) -> TranscriptionRecord:
         """Write *values* only while the lease that *record* was read with is still ours."""
@@ -437,26 +305,8 @@ class Submissions:
             ).rowcount
             if not changed:
                 raise LeaseLost(record.token)
-            return _record(connection.execute(sa.select(_T).where(_key(record))).one())
-
-    def _locked(self, query: sa.Select[Any]) -> sa.Select[Any]:
-        """Row locks where the database has them; SQLite's transaction holds the only write lock already."""
-        return query if self._engine.dialect.name == "sqlite" else query.with_for_update()
-
-
-def _place(placement: Placement) -> sa.ColumnElement[bool]:
-    table = schema.placements
-    return sa.and_(
-        table.c.plan_id == placement.plan_id,
-        table.c.round == placement.round,
-        table.c.chunk_id == placement.chunk.chunk_id,
-    )
+            return made(connection.execute(sa.select(_T).where(_key(record))).one())
 
 
 def _key(record: TranscriptionRecord) -> sa.ColumnElement[bool]:
     return sa.and_(_T.c.chunk_id == record.chunk_id, _T.c.attempt == record.attempt)
-
-
-def _record(row: sa.Row[Any]) -> TranscriptionRecord:
-    values = dict(row._mapping)
-    return TranscriptionRecord(**{**values, "state": TranscriptionState(values["state"])})

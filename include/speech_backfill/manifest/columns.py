@@ -7,6 +7,7 @@ etag                etag
 size                size, size_bytes
 last modified       last_modified, modified_at: ISO 8601, an HTTP date, epoch seconds or milliseconds
 duration            duration_ms, or duration, duration_seconds
+residency           residency: the tag of the Speech resources that may have the file
 locale              locale, lang, language
 candidate locales   candidate_locales: a list, or text with commas or semicolons
 channels            channels: a list, or text with commas or semicolons
@@ -41,6 +42,7 @@ _FILE_COLUMNS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "duration_ms": ("duration_ms", values.milliseconds),
     "duration": ("duration_ms", values.seconds),
     "duration_seconds": ("duration_ms", values.seconds),
+    "residency": ("residency", values.plain),
 }
 _OPTION_COLUMNS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "locale": ("locale", values.locale),

@@ -27,6 +27,7 @@ MANIFEST = pa.schema(
         pa.field("modified_at", pa.float64()),
         pa.field("duration_ms", pa.int64()),
         pa.field("options_id", pa.string()),
+        pa.field("residency", pa.string()),
         pa.field("disposition", pa.string(), nullable=False),
         pa.field("transcribed_in", pa.string()),
         pa.field("error_code", pa.string()),
@@ -48,7 +49,7 @@ WITH first_lines AS (
     WHERE l.error_code IS NULL OR l.audio_url NOT IN (SELECT audio_url FROM prior WHERE outcome = 'transcribed')
 ), decided AS (
     SELECT
-        l.line, l.file_id, l.audio_url, l.etag, l.size_bytes, l.modified_at, l.duration_ms, l.options_id,
+        l.line, l.file_id, l.audio_url, l.etag, l.size_bytes, l.modified_at, l.duration_ms, l.options_id, l.residency,
         CASE
             WHEN l.error_code IS NOT NULL THEN 'refused'
             WHEN $reprocess AND (p.chunk_id IS NULL OR p.chunk_id NOT IN (SELECT chunk_id FROM own)) THEN 'submit'
@@ -65,7 +66,7 @@ WITH first_lines AS (
     -- has mended it in the source does not want to see it fail for ever.
     SELECT
         9000000000000000000 AS line, p.file_id, p.audio_url, p.audio_etag AS etag, p.size_bytes,
-        epoch(p.last_modified) AS modified_at, p.duration_ms, p.options_id, 'carried' AS disposition,
+        epoch(p.last_modified) AS modified_at, p.duration_ms, p.options_id, '' AS residency, 'carried' AS disposition,
         p.transcribed_in, p.error_code, p.error_message, p.manifest_columns
     FROM prior p ANTI JOIN kept l ON l.audio_url = p.audio_url
     WHERE p.outcome = 'transcribed'
@@ -78,7 +79,7 @@ _ONLY_FAILED = """
 CREATE TABLE manifest AS
 SELECT
     row_number() OVER (ORDER BY manifest_position, audio_url) - 1 AS position, file_id, audio_url, audio_etag AS etag,
-    size_bytes, epoch(last_modified) AS modified_at, duration_ms, options_id,
+    size_bytes, epoch(last_modified) AS modified_at, duration_ms, options_id, coalesce(r.residency, '') AS residency,
     CASE
         WHEN outcome = 'transcribed' THEN 'carried'
         WHEN options_id IS NULL OR options_id = '' THEN 'carried'  -- refused before it had options: can't be submitted
@@ -87,7 +88,7 @@ SELECT
         ELSE 'carried'
     END AS disposition,
     transcribed_in, error_code, error_message, manifest_columns
-FROM prior
+FROM prior LEFT JOIN residencies r USING (chunk_id)
 """
 
 
@@ -103,18 +104,19 @@ def distinct_lines(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def decide_only_failed(connection: duckdb.DuckDBPyConnection, *, reprocess: bool) -> None:
-    """Make the table `manifest` from `prior` and `own` alone: submit what is failed or missing, carry the rest."""
+    """Make the table `manifest` from `prior`, `own` and `residencies` (chunk_id, residency): submit what is failed or missing."""
     connection.execute(_ONLY_FAILED, {"reprocess": reprocess})
 
 
 def write_manifest(connection: duckdb.DuckDBPyConnection, target: Path) -> str:
-    """Write the table `manifest` in order and return the digest of its ids and dispositions."""
+    """Write the table `manifest` in order and return the digest of its ids, dispositions and residencies."""
     digest = hashlib.blake2b(digest_size=16)
     columns = ", ".join(f'"{name}"' for name in MANIFEST.names)
     with pq.ParquetWriter(target, MANIFEST, compression="zstd") as writer:
         for batch in batches(connection, f"SELECT {columns} FROM manifest ORDER BY position"):  # noqa: S608  our own names
             table = pa.Table.from_batches([batch]).cast(MANIFEST)
-            joined = pc.binary_join_element_wise(table["file_id"], table["disposition"], " ")
+            where = pc.fill_null(table["residency"], "")
+            joined = pc.binary_join_element_wise(table["file_id"], table["disposition"], where, " ")
             for one in joined.to_pylist():
                 digest.update(one.encode() + b"\n")
             writer.write_table(table)

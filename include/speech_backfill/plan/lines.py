@@ -24,6 +24,7 @@ LINES = pa.schema(
         pa.field("modified_at", pa.float64()),
         pa.field("duration_ms", pa.int64()),
         pa.field("options_id", pa.string(), nullable=False),
+        pa.field("residency", pa.string(), nullable=False),
         pa.field("manifest_columns", pa.map_(pa.string(), pa.string())),
         pa.field("error_code", pa.string()),
         pa.field("error_message", pa.string()),
@@ -31,8 +32,10 @@ LINES = pa.schema(
 )
 
 
-def write_lines(lines: Iterable[ManifestLine | RefusedLine], target: Path) -> dict[str, TranscriptionOptions]:
-    """Write *lines* to *target* and return the options met, by their id."""
+def write_lines(
+    lines: Iterable[ManifestLine | RefusedLine], target: Path, *, residency: str = ""
+) -> dict[str, TranscriptionOptions]:
+    """Write *lines* to *target* and return the options met, by their id. *residency* is that of files that name none."""
     options: dict[str, TranscriptionOptions] = {}
     ids: dict[int, str] = {}
     with pq.ParquetWriter(target, LINES, compression="zstd", compression_level=1) as writer:
@@ -55,6 +58,7 @@ def write_lines(lines: Iterable[ManifestLine | RefusedLine], target: Path) -> di
                         file.modified_at,
                         file.duration_ms,
                         options_id,
+                        residency if file.residency is None else file.residency,
                         list(file.manifest_columns.items()),
                         None,
                         None,
@@ -63,7 +67,7 @@ def write_lines(lines: Iterable[ManifestLine | RefusedLine], target: Path) -> di
                     refused_id = hashlib.blake2b(
                         f"refused\n{number}\n{text}".encode(), digest_size=16
                     ).hexdigest()
-                    row = (number, text, refused_id, None, None, None, None, "", [], code, problem)
+                    row = (number, text, refused_id, None, None, None, None, "", "", [], code, problem)
             for column, value in zip(columns, row, strict=True):
                 column.append(value)
             if len(columns[0]) >= BATCH:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -23,17 +24,20 @@ from speech_backfill.durations import audio_ms
 from speech_backfill.errors import EmptyManifest, ManifestError
 from speech_backfill.ledger.ledger import Claims, Ledger, NewPlacement, PlansChanged
 from speech_backfill.ledger.records import ChunkRecord, PlanRecord, PlanState
+from speech_backfill.ledger.resources import Resources
 from speech_backfill.manifest.lookup import look_up
 from speech_backfill.manifest.source import read_source
 from speech_backfill.model import TranscriptionOptions
 from speech_backfill.plan import frozen
-from speech_backfill.plan.cut import CutChunk, shard_of
+from speech_backfill.plan.cut import CutChunk, shards_of
+from speech_backfill.plan.forecast import RegionForecast, forecast, regions_of
 from speech_backfill.plan.lines import LINES, write_lines
 from speech_backfill.plan.prior import Published, load_elsewhere, load_prior, published
 from speech_backfill.plan.request import PlanRequest, PlanSummary
 from speech_backfill.recut import COLUMNS, ORDER, load_cuts, recut
 from speech_backfill.relations import batches, one_row, relations
 from speech_backfill.settings import Settings
+from speech_backfill.speech.resource import SpeechResource
 from speech_backfill.store import Store
 from speech_backfill.tables.layout import quoted
 
@@ -50,6 +54,7 @@ class Planner:
     store: Store
     accounts: StorageAccounts
     settings: Settings
+    resources: Sequence[SpeechResource] = ()
 
     def plan(self, request: PlanRequest) -> PlanSummary:
         """Plan what *request* asks. Raises ManifestError, OptionsError or SettingsError with nothing planned."""
@@ -85,10 +90,11 @@ class Planner:
             counted = _count(connection)
         attempts = self.ledger.next_attempts(one.chunk_id for one, _ in chunks)
         total = len(chunks)
+        shard = shards_of([one.audio_ms for one, _ in chunks], max_shards=self.settings.max_shards)
         placements = [
             NewPlacement(
                 chunk,
-                shard=shard_of(number, chunks=total, max_shards=self.settings.max_shards),
+                shard=shard[number],
                 ordinal=number,
                 attempt=attempts[chunk.chunk_id],
                 away_from=away_from,
@@ -117,10 +123,23 @@ class Planner:
             price=audio_hours * self.settings.price_per_audio_hour,
             task_instances=shards * _TASKS_A_SHARD + _OTHER_TASKS,
             dry_run=request.dry_run,
+            regions=self._forecast([one for one, _ in chunks]),
         )
         if not request.dry_run:
             self._commit(request, summary, placements, folder, claims=claims, bounds=bounds)
         return summary
+
+    def _forecast(self, chunks: Sequence[ChunkRecord]) -> tuple[RegionForecast, ...]:
+        """Where the *chunks* will go, and when. Raises SettingsError where one may go nowhere."""
+        if not self.resources:
+            return ()
+        hours: defaultdict[str, float] = defaultdict(float)
+        for one in chunks:
+            hours[one.residency] += one.audio_ms / 3_600_000
+        backlogs = Resources(self.ledger).backlogs(
+            assumed_speed=self.settings.audio_speed, by_region=regions_of(self.resources)
+        )
+        return forecast(self.resources, backlogs, hours)
 
     def _load_own(self, connection: duckdb.DuckDBPyConnection, request: PlanRequest) -> None:
         """Make the table `own`: chunks that this very reprocessing run has paid for before, and must not pay for again."""
@@ -141,6 +160,7 @@ class Planner:
                     "nothing of it is published, so nothing of it has failed",
                 )
             connection.register("lines", LINES.empty_table())
+            self._load_residencies(connection)
             frozen.decide_only_failed(connection, reprocess=request.reprocess)
             return self._published_options(connection, request), 0
         if not request.source:
@@ -157,7 +177,9 @@ class Planner:
             exclude_globs=request.exclude_globs,
         )
         options = write_lines(
-            look_up(lines, accounts=self.accounts, max_file_bytes=self.settings.max_file_bytes), local
+            look_up(lines, accounts=self.accounts, max_file_bytes=self.settings.max_file_bytes),
+            local,
+            residency=request.residency or self.settings.residency,
         )
         connection.execute(f"CREATE VIEW lines AS SELECT * FROM read_parquet('{local}')")  # noqa: S608  our own path
         count, first, last = one_row(connection, "SELECT count(*), min(audio_url), max(audio_url) FROM lines")
@@ -173,6 +195,22 @@ class Planner:
         frozen.decide(connection, reprocess=request.reprocess)
         self._carry_prior_options(options, request)
         return options, int(count)
+
+    def _load_residencies(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Make the table `residencies`: where the chunks of files that are not transcribed were allowed to go."""
+        rows = connection.execute(
+            "SELECT DISTINCT chunk_id FROM prior WHERE chunk_id IS NOT NULL AND outcome <> 'transcribed'"
+        ).fetchall()
+        known = self.ledger.residencies_of_chunks([chunk_id for (chunk_id,) in rows])
+        found = pa.table(
+            {
+                "chunk_id": pa.array(list(known), pa.string()),
+                "residency": pa.array(list(known.values()), pa.string()),
+            }
+        )
+        connection.register("found_residencies", found)
+        connection.execute("CREATE TABLE residencies AS SELECT * FROM found_residencies")
+        connection.unregister("found_residencies")
 
     def _published_options(
         self, connection: duckdb.DuckDBPyConnection, request: PlanRequest
@@ -219,11 +257,7 @@ class Planner:
             LEFT JOIN cuts c ON c.chunk_id = e.chunk_id AND c.attempt = e.attempt
             WHERE m.disposition = 'submit' ORDER BY {ORDER}
         """  # noqa: S608  our own columns
-        for one in recut(
-            batches(connection, query),
-            files_per_chunk=self.settings.files_per_transcription,
-            salt=salt,
-        ):
+        for one in recut(batches(connection, query), self.settings, salt=salt):
             if not request.dry_run:
                 write_chunk(self.store, one.chunk.chunk_id, list(one.chunk.files))
             record = self._record(one.chunk, request.partition, options[one.chunk.options_id])
@@ -268,11 +302,19 @@ class Planner:
             paths.plan_summary(summary.plan_id)
         ):  # a manifest never changes once written
             self.store.upload(folder / "manifest.parquet", paths.manifest(summary.plan_id))
-            kept = summary.to_dict() | {"reprocess": request.reprocess, "budget_hours": request.budget_hours}
+            kept = summary.to_dict() | {
+                "reprocess": request.reprocess,
+                "budget_hours": request.budget_hours,
+                "budget_name": request.budget_name,
+            }
             self.store.put(paths.plan_summary(summary.plan_id), json.dumps(kept, indent=1).encode())
         for one in {placed.chunk.options for placed in placements}:
             self.store.create(paths.options(one.options_id), one.to_json().encode())
         budget_ms = None if request.budget_hours is None else int(request.budget_hours * 3_600_000)
+        budget = request.budget_name or None
+        if budget is None and budget_ms is not None:
+            # Who asks to pay again does not want what was paid before to count.
+            budget = f"{request.partition} / {request.run_key}" if request.reprocess else request.partition
         record = PlanRecord(
             plan_id=summary.plan_id,
             partition=request.partition,
@@ -282,6 +324,7 @@ class Planner:
             files=summary.files,
             budget_ms=budget_ms,
             reprocess=request.reprocess,
+            budget=budget,
         )
         self.ledger.commit_plan(record, placements, claims=claims, bounds=bounds)
 
@@ -323,4 +366,5 @@ def chunk_record(
         audio_ms=sum(audio_ms(file, settings) for file in one.files),
         first_url=min(urls),
         last_url=max(urls),
+        residency=one.residency,
     )

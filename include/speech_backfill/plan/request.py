@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from speech_backfill.model import TranscriptionOptions
+from speech_backfill.plan.forecast import RegionForecast
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,11 @@ class PlanRequest:
     include_globs: tuple[str, ...] = ()
     exclude_globs: tuple[str, ...] = ()
     budget_hours: float | None = None
-    """Audio hours that may be submitted; None: no limit."""
+    """Audio hours that may be submitted for all plans of the same budget; None: as was said before, or no limit."""
+    budget_name: str = ""
+    """Plans that name the same budget share it; empty: the partition's own, if *budget_hours* are given."""
+    residency: str = ""
+    """Of files whose manifest row names none; empty: the setting."""
     dry_run: bool = False
     only_failed: bool = False
     """Plan what is failed or missing in the published partition; the source is not read again."""
@@ -60,6 +65,8 @@ class PlanSummary:
     price: float
     task_instances: int
     dry_run: bool
+    regions: tuple[RegionForecast, ...] = ()
+    """Where the audio goes and when it is done there, as far as can be told; empty where no resource is known."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for an XCom or JSON."""
@@ -79,6 +86,7 @@ class PlanSummary:
             f"  refused           {self.refused:,}",
             f"  audio             {about}{self.audio_hours:,.2f} hours",
             f"  price             {about}{self.price:,.2f} (at the price in the settings, not verified with Azure)",
+            *(f"  expected          {one.text}" for one in self.regions if one.hours),
             f"  task instances    {self.task_instances:,}",
         ]
         return "\n".join(rows)

@@ -16,6 +16,7 @@ import msgspec
 
 from speech_backfill import paths
 from speech_backfill.errors import StalePlan, StoreConflict, SupersededPlan, UnexplainedFiles
+from speech_backfill.ledger.budgets import Budgets
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import PartitionRecord, PlanRecord, PlanState
 from speech_backfill.ledger.submissions import Submissions
@@ -111,6 +112,7 @@ class Publisher:
                 tables={name: sum(part.rows for part in parts) for name, parts in tables.items()},
                 settings=self.settings,
                 store=self.store.url,
+                budget=None if plan.budget is None else Budgets(self.ledger).of(plan.budget),
             )
             first, last = one_row(connection, "SELECT min(audio_url), max(audio_url) FROM final")
         # Before the commit, so that no later plan can see the version without it. Until the ledger names the plan, others

@@ -13,6 +13,8 @@ import duckdb
 from speech_backfill.chunk_files import ChunkedFile
 from speech_backfill.durations import audio_ms
 from speech_backfill.error_classes import OurCode
+from speech_backfill.errors import BudgetExhausted
+from speech_backfill.ledger.budgets import BudgetState
 from speech_backfill.ledger.records import PlanRecord, TranscriptionRecord, TranscriptionState
 from speech_backfill.relations import batches, one_row
 from speech_backfill.settings import Settings
@@ -76,6 +78,30 @@ class RunReport:
     """The audio of these files, from the manifest or estimated from its size."""
     purged_price: float = 0.0
     """What it would cost to have them transcribed again."""
+    budget: str | None = None
+    """The name of the budget that counts for this plan."""
+    budget_hours: float | None = None
+    """Its limit in audio hours; None: no limit."""
+    budget_spent_hours: float = 0.0
+    """What of it was spent when this was written, by all plans that share it."""
+    over_budget: int = 0
+    """Files that were not submitted, because the budget did not allow it."""
+    over_budget_audio_hours: float = 0.0
+    """Their audio, from the manifest or estimated."""
+
+    @property
+    def shortfall(self) -> BudgetExhausted | None:
+        """The error that says what the budget left over; None where it allowed everything."""
+        if not self.over_budget or self.budget is None:
+            return None
+        return BudgetExhausted(
+            partition=self.partition,
+            budget=self.budget,
+            limit_hours=self.budget_hours or 0.0,
+            spent_hours=self.budget_spent_hours,
+            files_left=self.over_budget,
+            hours_left=self.over_budget_audio_hours,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -117,6 +143,19 @@ class RunReport:
                     "*reprocess*, or set SPEECH_BACKFILL_RESUBMIT_PURGED for the runs to come."
                 ),
             ]
+        if self.budget is not None and self.budget_hours is not None:
+            lines += [
+                "",
+                f"Budget {_cell(self.budget)}: {self.budget_spent_hours:,.3f} of {self.budget_hours:,.3f} audio hours spent.",
+            ]
+        if self.over_budget:
+            lines += [
+                "",
+                (
+                    f"**{self.over_budget:,} files, about {self.over_budget_audio_hours:,.3f} audio hours, were not submitted: the budget "
+                    "does not allow them.** Trigger the DAG again with a higher budget, and only these are submitted."
+                ),
+            ]
         if self.reasons:
             lines += ["", "| outcome | reason | files | again? | for example |", "|---|---|---:|---|---|"]
             lines += [
@@ -142,6 +181,7 @@ def build(
     tables: dict[str, int],
     settings: Settings,
     store: str,
+    budget: BudgetState | None = None,
 ) -> RunReport:
     """Count the table `final` and the plan's *transcriptions*."""
     by = dict(connection.execute("SELECT outcome, count(*) FROM final GROUP BY 1").fetchall())
@@ -156,7 +196,8 @@ def build(
            FROM final WHERE outcome <> 'transcribed' GROUP BY 1, 2, error_message ORDER BY 4 DESC, 1, 2, 3 LIMIT ?""",
         [_REASONS],
     ).fetchall()
-    purged, purged_ms = _purged(connection, settings)
+    purged, purged_ms = _audio_of(connection, OurCode.RESULTS_PURGED, settings)
+    over, over_ms = _audio_of(connection, OurCode.OVER_BUDGET, settings)
     again = purged_ms / 3_600_000
     # An attempt's cost stands in the report of the first publication that accounts for it, whoever submitted it.
     new = [one for one in transcriptions if one.settled_at is None or one.plan_id == plan.plan_id]
@@ -188,15 +229,20 @@ def build(
         purged=purged,
         purged_audio_hours=again,
         purged_price=again * settings.price_per_audio_hour,
+        budget=None if budget is None else budget.name,
+        budget_hours=None if budget is None or budget.limit_ms is None else budget.limit_ms / 3_600_000,
+        budget_spent_hours=0.0 if budget is None else budget.spent_ms / 3_600_000,
+        over_budget=over,
+        over_budget_audio_hours=over_ms / 3_600_000,
     )
 
 
-def _purged(connection: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[int, int]:
-    """How many files have lost their results at the service, and their audio in milliseconds."""
+def _audio_of(connection: duckdb.DuckDBPyConnection, code: OurCode, settings: Settings) -> tuple[int, int]:
+    """How many files ended with *code*, and their audio in milliseconds."""
     query = """SELECT m.file_id, m.audio_url, m.etag, m.size_bytes, m.duration_ms
                FROM final f JOIN manifest m USING (file_id) WHERE f.error_code = ?"""
     files, total_ms = 0, 0
-    for batch in batches(connection, query, [OurCode.RESULTS_PURGED.value]):
+    for batch in batches(connection, query, [code.value]):
         for row in batch.to_pylist():
             files += 1
             total_ms += audio_ms(ChunkedFile(*row.values()), settings)

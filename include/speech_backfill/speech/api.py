@@ -157,16 +157,21 @@ def submit_body(
 
 
 def list_filter(
-    *, display_name: str | None = None, created_after: float | None = None, status: Status | None = None
+    *,
+    display_name: str | None = None,
+    created_after: float | None = None,
+    changed_after: float | None = None,
+    status: Status | None = None,
 ) -> str | None:
     """The filter of a list; None where nothing narrows it. Quotes in a name are doubled, as OData has it."""
     terms = []
     if display_name is not None:
         quoted = display_name.replace("'", "''")
         terms.append(f"displayName eq '{quoted}'")
-    if created_after is not None:
-        moment = datetime.fromtimestamp(int(created_after), UTC)
-        terms.append(f"createdDateTime ge {moment:%Y-%m-%dT%H:%M:%SZ}")
+    for name, after in (("createdDateTime", created_after), ("lastActionDateTime", changed_after)):
+        if after is not None:
+            moment = datetime.fromtimestamp(int(after), UTC)
+            terms.append(f"{name} ge {moment:%Y-%m-%dT%H:%M:%SZ}")
     if status is not None:
         terms.append(f"status eq '{status.value}'")
     return " and ".join(terms) or None

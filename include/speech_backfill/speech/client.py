@@ -196,10 +196,14 @@ class SpeechClient:
                     yield one
 
     async def list_pages(
-        self, *, created_after: float | None = None
+        self, *, created_after: float | None = None, changed_after: float | None = None
     ) -> AsyncIterator[tuple[Transcription, ...]]:
-        """The same list a page at a time, for callers that weigh what another page costs."""
-        async for page in self._pages(api.list_filter(created_after=created_after)):
+        """The same list a page at a time, for callers that weigh what another page costs.
+
+        *changed_after*: only those whose status was entered then or later; the caller checks, for the filter may be ignored.
+        """
+        wanted = api.list_filter(created_after=created_after, changed_after=changed_after)
+        async for page in self._pages(wanted):
             yield page
 
     async def probe(self) -> None:
@@ -213,6 +217,11 @@ class SpeechClient:
                 self._timeouts.answer_seconds,
             )
         )
+
+    @property
+    def clock_offset_seconds(self) -> float | None:
+        """How far the service's clock is ahead of ours, by its last answer; None where it has not said."""
+        return self._connection.clock_offset_seconds
 
     async def get(self, transcription_id: str) -> Transcription:
         """One transcription; raises NotFound where the service does not know it (any more)."""

@@ -10,6 +10,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, assert_never
 from urllib.parse import urlsplit, urlunsplit
@@ -86,6 +87,8 @@ class Connection:
         self._clock = clock
         self._timeouts = timeouts
         self._token: AccessToken | None = None
+        self.clock_offset_seconds: float | None = None
+        """How far the service's clock is ahead of ours, by its last answer; None where it has not said."""
         timeout = httpx.Timeout(timeouts.answer_seconds, connect=timeouts.connect_seconds)
         settings: dict[str, Any] = {
             "timeout": timeout,
@@ -225,7 +228,15 @@ class Connection:
         if response.status_code == 401 and self._token is not None:
             self._token = None
             response = await send(await self._headers(action))
+        self._hear_the_time(response)
         return response
+
+    def _hear_the_time(self, response: httpx.Response) -> None:
+        try:
+            said = parsedate_to_datetime(response.headers["date"]).timestamp()
+        except (KeyError, ValueError, TypeError, OverflowError):
+            return
+        self.clock_offset_seconds = said - self._clock()
 
     async def _headers(self, action: str) -> dict[str, str]:
         match self.resource.credential:

@@ -59,6 +59,8 @@ class SpeechResource:
     api_version: str = API_VERSION
     window: int = 4
     """How many unfinished transcriptions it may have: a region works them one at a time."""
+    residency: str = ""
+    """A tag such as `eu`: files that ask for it go to resources that have it, and nowhere else."""
 
     def __post_init__(self) -> None:
         text = self.endpoint.strip()

@@ -83,6 +83,7 @@ def resource_of(connection: Connection) -> SpeechResource:
         region=_text(extra, "region") or "",
         api_version=_text(extra, "api_version") or API_VERSION,
         window=_window(extra, name),
+        residency=_text(extra, "residency") or "",
     )
 
 

@@ -88,20 +88,29 @@ class SubmitTranscriptionsOperator(BaseOperator):
 
         if isinstance(answer, Submitted):
             self.log.info("%s: %d transcriptions", shard.label, len(answer.refs))
+            if answer.stopped:
+                self.log.warning(
+                    "%s: %d transcriptions do not fit the budget and are not submitted; what was submitted goes on",
+                    shard.label,
+                    answer.stopped,
+                )
             return [
                 {"resource": one.resource, "transcription_id": one.transcription_id} for one in answer.refs
             ]
         self.log.info(
-            "%s: not all submitted yet (%s); again in %.0f s at the latest, or when one of %d transcriptions ends",
+            "%s: not all submitted yet (%s); again in %.0f s at the latest%s",
             shard.label,
             answer.reason,
             max(0.0, answer.until - pipeline.ledger.clock()),
-            len(answer.waiting_for),
+            f", or when {answer.ends} of {len(answer.waiting_for)} transcriptions have ended"
+            if answer.waiting_for
+            else "",
         )
         raise TaskDeferred(
             trigger=RoomTrigger(
                 transcriptions=by_resource(answer.waiting_for),
                 until=answer.until,
+                ends=answer.ends,
                 poll_interval_seconds=pipeline.settings.poll_interval_seconds,
                 first_look_seconds=pipeline.settings.first_look_seconds,
             ),

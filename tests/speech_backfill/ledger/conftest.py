@@ -8,6 +8,7 @@ import pytest
 
 from fakes.speech_service import FakeClock
 from speech_backfill.ledger.ledger import Ledger
+from speech_backfill.ledger.resources import Resources
 from speech_backfill.ledger.submissions import Submissions
 
 
@@ -19,12 +20,11 @@ def clock() -> FakeClock:
 @pytest.fixture
 def ledger(ledger_url: str, clock: FakeClock) -> Iterator[Ledger]:
     opened = Ledger.open(ledger_url, clock)
+    Resources(opened).register("east", window=4, region="eastus")
     yield opened
     opened.engine.dispose()
 
 
 @pytest.fixture
 def submissions(ledger: Ledger) -> Submissions:
-    made = Submissions(ledger)
-    made.register("east", window=4, region="eastus")
-    return made
+    return Submissions(ledger)

@@ -10,9 +10,16 @@ URL = "https://acct.blob.core.windows.net/audio/{}.wav"
 ALL = ("", "￿")
 
 
-def chunk(name: str, *, audio_ms: int = 1000, partition: str = "day", url: str | None = None) -> ChunkRecord:
+def chunk(
+    name: str,
+    *,
+    audio_ms: int = 1000,
+    partition: str = "day",
+    url: str | None = None,
+    residency: str = "",
+) -> ChunkRecord:
     place = url or URL.format(name)
-    return ChunkRecord(name, partition, TranscriptionOptions(), 1, 10, audio_ms, place, place)
+    return ChunkRecord(name, partition, TranscriptionOptions(), 1, 10, audio_ms, place, place, residency)
 
 
 def plan(
@@ -27,7 +34,10 @@ def plan(
         "files": 1,
         "budget_ms": None,
     }
-    return PlanRecord(**(values | changes))  # type: ignore[arg-type]
+    values |= changes
+    if values["budget_ms"] is not None:
+        values.setdefault("budget", partition)
+    return PlanRecord(**values)  # type: ignore[arg-type]
 
 
 def committed(

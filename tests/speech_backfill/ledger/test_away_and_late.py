@@ -7,6 +7,8 @@ from dataclasses import replace
 from fakes.speech_service import FakeClock
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import Known, Placement, Reserved, WindowFull
+from speech_backfill.ledger.reservations import Reservations
+from speech_backfill.ledger.resources import Resources
 from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import Status, TranscriptionRef
 from tests.speech_backfill.ledger.records import chunk, committed
@@ -15,13 +17,15 @@ BOTH = ["east", "west"]
 
 
 def reserve(submissions: Submissions, placement: Placement, resources: list[str]) -> object:
-    return submissions.reserve(placement, owner="w", lease_seconds=60, resources=resources)
+    return Reservations(submissions.ledger).reserve(
+        placement, owner="w", lease_seconds=60, resources=resources
+    )
 
 
 def test_another_resource_is_taken_if_there_is_one_even_if_it_is_full(
     ledger: Ledger, submissions: Submissions
 ) -> None:
-    submissions.register("west", window=1, region="westeurope")
+    Resources(ledger).register("west", window=1, region="westeurope")
     first, second, third = (
         replace(one, away_from="east") for one in committed(ledger, "p1", chunk("a"), chunk("b"), chunk("c"))
     )

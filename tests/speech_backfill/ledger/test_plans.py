@@ -9,13 +9,16 @@ import pytest
 from speech_backfill.errors import UnknownPlan
 from speech_backfill.ledger.ledger import Ledger, NewPlacement, PlansChanged
 from speech_backfill.ledger.records import PlanState, Reserved
+from speech_backfill.ledger.reservations import Reservations
 from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import Status, TranscriptionRef
 from tests.speech_backfill.ledger.records import ALL, chunk, committed, plan, published
 
 
 def _submitted(submissions: Submissions, placement: object, transcription_id: str) -> None:
-    reserved = submissions.reserve(placement, owner="w", lease_seconds=10, resources=["east"])
+    reserved = Reservations(submissions.ledger).reserve(
+        placement, owner="w", lease_seconds=10, resources=["east"]
+    )
     assert isinstance(reserved, Reserved)
     submissions.record_submitted(reserved.record, transcription_id)
 
@@ -140,7 +143,7 @@ def test_what_is_submitted_and_not_settled_is_claimed_and_what_was_refused_is_no
 ) -> None:
     first, second, _ = committed(ledger, "p1", chunk("a"), chunk("b"), chunk("c"))
     _submitted(submissions, first, "t1")
-    reserved = submissions.reserve(second, owner="w", lease_seconds=10, resources=["east"])
+    reserved = Reservations(ledger).reserve(second, owner="w", lease_seconds=10, resources=["east"])
     assert isinstance(reserved, Reserved)
     assert [one.chunk_id for one in ledger.claims("day").chunks] == ["a", "b"]
     submissions.record_refused(reserved.record, "no")

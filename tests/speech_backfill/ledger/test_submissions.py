@@ -22,6 +22,8 @@ from speech_backfill.ledger.records import (
     TranscriptionState,
     WindowFull,
 )
+from speech_backfill.ledger.reservations import Reservations
+from speech_backfill.ledger.resources import Resources
 from speech_backfill.ledger.submissions import LeaseLost, Submissions
 from speech_backfill.model import Status, TranscriptionRef
 from tests.speech_backfill.ledger.records import chunk, committed
@@ -29,15 +31,13 @@ from tests.speech_backfill.ledger.records import chunk, committed
 LEASE = 100.0
 
 
-def _reserve(
-    submissions: Submissions, placement: object, owner: str = "w", resources: tuple[str, ...] = ("east",)
-):
-    return submissions.reserve(placement, owner=owner, lease_seconds=LEASE, resources=resources)
+def _reserve(ledger: Ledger, placement: object, owner: str = "w", resources: tuple[str, ...] = ("east",)):
+    return Reservations(ledger).reserve(placement, owner=owner, lease_seconds=LEASE, resources=resources)
 
 
-def test_the_intent_is_committed_with_its_token(ledger: Ledger, submissions: Submissions) -> None:
+def test_the_intent_is_committed_with_its_token(ledger: Ledger) -> None:
     (one,) = committed(ledger, "p1", chunk("a"))
-    answer = _reserve(submissions, one)
+    answer = _reserve(ledger, one)
     assert isinstance(answer, Reserved)
     again = Ledger(ledger.engine, ledger.clock)
     record = Submissions(again).of(one)
@@ -47,15 +47,15 @@ def test_the_intent_is_committed_with_its_token(ledger: Ledger, submissions: Sub
 
 
 def test_another_worker_is_kept_off_until_the_lease_ends_and_must_look_first_then(
-    ledger: Ledger, submissions: Submissions, clock: FakeClock
+    ledger: Ledger, clock: FakeClock
 ) -> None:
     (one,) = committed(ledger, "p1", chunk("a"))
-    assert isinstance(_reserve(submissions, one, "first"), Reserved)
+    assert isinstance(_reserve(ledger, one, "first"), Reserved)
     clock.now += LEASE - 1
-    held = _reserve(submissions, one, "second")
+    held = _reserve(ledger, one, "second")
     assert held == HeldByAnother(clock.now + 1)
     clock.now += 1
-    taken = _reserve(submissions, one, "second")
+    taken = _reserve(ledger, one, "second")
     assert isinstance(taken, MustLookUp)
     assert taken.record.lease_owner == "second"
     assert taken.record.lease_until == clock.now + LEASE
@@ -65,10 +65,10 @@ def test_whoever_slept_past_the_lease_can_write_nothing(
     ledger: Ledger, submissions: Submissions, clock: FakeClock
 ) -> None:
     (one,) = committed(ledger, "p1", chunk("a"))
-    sleeper = _reserve(submissions, one, "sleeper")
+    sleeper = _reserve(ledger, one, "sleeper")
     assert isinstance(sleeper, Reserved)
     clock.now += LEASE
-    taken = _reserve(submissions, one, "second")
+    taken = _reserve(ledger, one, "second")
     assert isinstance(taken, MustLookUp)
     for word in (
         lambda: submissions.about_to_post(sleeper.record, lease_seconds=LEASE),
@@ -87,7 +87,7 @@ def test_a_sleeper_whom_nobody_replaced_may_go_on(
     ledger: Ledger, submissions: Submissions, clock: FakeClock
 ) -> None:
     (one,) = committed(ledger, "p1", chunk("a"))
-    answer = _reserve(submissions, one)
+    answer = _reserve(ledger, one)
     assert isinstance(answer, Reserved)
     clock.now += 10 * LEASE
     assert submissions.record_submitted(answer.record, "t1").state is TranscriptionState.SUBMITTED
@@ -97,7 +97,7 @@ def test_putting_on_the_wire_renews_the_lease_and_is_noted(
     ledger: Ledger, submissions: Submissions, clock: FakeClock
 ) -> None:
     (one,) = committed(ledger, "p1", chunk("a"))
-    answer = _reserve(submissions, one)
+    answer = _reserve(ledger, one)
     assert isinstance(answer, Reserved)
     clock.now += 10
     posted = submissions.about_to_post(answer.record, lease_seconds=LEASE)
@@ -108,31 +108,31 @@ def test_putting_on_the_wire_renews_the_lease_and_is_noted(
 def test_what_is_submitted_ended_or_given_up_is_known(ledger: Ledger, submissions: Submissions) -> None:
     one, two = committed(ledger, "p1", chunk("a"), chunk("b"))
     for placement, name in ((one, "t1"), (two, "t2")):
-        answer = _reserve(submissions, placement)
+        answer = _reserve(ledger, placement)
         assert isinstance(answer, Reserved)
         submissions.record_submitted(answer.record, name)
-        assert isinstance(_reserve(submissions, placement), Known)
+        assert isinstance(_reserve(ledger, placement), Known)
     submissions.record_status(TranscriptionRef("east", "t1"), Status.FAILED, ended_at=5.0, billed_ms=0)
     record = submissions.of(two)
     assert record is not None
     submissions.give_up(record, "overdue")
     for placement, state in ((one, TranscriptionState.ENDED), (two, TranscriptionState.GIVEN_UP)):
-        answer = _reserve(submissions, placement)
+        answer = _reserve(ledger, placement)
         assert isinstance(answer, Known)
         assert answer.record.state is state
 
 
 def test_a_refused_row_is_free_again(ledger: Ledger, submissions: Submissions) -> None:
-    submissions.register("east", window=1, region="eastus")
+    Resources(ledger).register("east", window=1, region="eastus")
     one, two = committed(ledger, "p1", chunk("a"), chunk("b"), budget_ms=1000)
-    first = _reserve(submissions, one)
+    first = _reserve(ledger, one)
     assert isinstance(first, Reserved)
-    assert isinstance(_reserve(submissions, two), WindowFull)
+    assert isinstance(_reserve(ledger, two), WindowFull)
     submissions.record_refused(first.record, "throttled")
-    second = _reserve(submissions, two)
+    second = _reserve(ledger, two)
     assert isinstance(second, Reserved)  # neither window nor budget is taken any more
     submissions.record_refused(second.record, "throttled")
-    again = _reserve(submissions, one, "another")
+    again = _reserve(ledger, one, "another")
     assert isinstance(again, Reserved)
     assert (again.record.attempt, again.record.problem) == (1, None)
 
@@ -141,42 +141,42 @@ def test_a_superseded_plan_submits_nothing_more_and_finds_what_it_submitted(
     ledger: Ledger, submissions: Submissions
 ) -> None:
     one, two = committed(ledger, "p1", chunk("a"), chunk("b"))
-    answer = _reserve(submissions, one)
+    answer = _reserve(ledger, one)
     assert isinstance(answer, Reserved)
     submissions.record_submitted(answer.record, "t1")
     committed(ledger, "p2", chunk("c"))
-    assert isinstance(_reserve(submissions, one), Known)
-    assert _reserve(submissions, two) == PlanSuperseded("p1")
+    assert isinstance(_reserve(ledger, one), Known)
+    assert _reserve(ledger, two) == PlanSuperseded("p1")
 
 
 def test_the_resource_with_the_least_unfinished_audio_is_taken(
-    ledger: Ledger, submissions: Submissions
+    ledger: Ledger,
 ) -> None:
-    submissions.register("west", window=4, region="westus")
+    Resources(ledger).register("west", window=4, region="westus")
     placed = committed(
         ledger, "p1", *(chunk(name, audio_ms=size) for name, size in zip("abcd", (9, 1, 1, 1), strict=True))
     )
-    taken = [_reserve(submissions, one, resources=("east", "west")).record.resource for one in placed]
+    taken = [_reserve(ledger, one, resources=("east", "west")).record.resource for one in placed]
     assert taken == ["east", "west", "west", "west"]
 
 
 def test_a_full_window_names_what_to_wait_for(ledger: Ledger, submissions: Submissions) -> None:
-    submissions.register("east", window=1, region="eastus")
+    Resources(ledger).register("east", window=1, region="eastus")
     one, two = committed(ledger, "p1", chunk("a"), chunk("b"))
-    answer = _reserve(submissions, one)
+    answer = _reserve(ledger, one)
     assert isinstance(answer, Reserved)
-    assert _reserve(submissions, two) == WindowFull(())
+    assert _reserve(ledger, two) == WindowFull(())
     submissions.record_submitted(answer.record, "t1")
-    assert _reserve(submissions, two) == WindowFull((TranscriptionRef("east", "t1"),))
+    assert _reserve(ledger, two) == WindowFull((TranscriptionRef("east", "t1"),))
     submissions.record_status(TranscriptionRef("east", "t1"), Status.RUNNING, ended_at=None, billed_ms=None)
-    assert isinstance(_reserve(submissions, two), WindowFull)
+    assert isinstance(_reserve(ledger, two), WindowFull)
     submissions.record_status(TranscriptionRef("east", "t1"), Status.SUCCEEDED, ended_at=1.0, billed_ms=9)
-    assert isinstance(_reserve(submissions, two), Reserved)
+    assert isinstance(_reserve(ledger, two), Reserved)
 
 
 def test_an_end_is_final(ledger: Ledger, submissions: Submissions) -> None:
     (one,) = committed(ledger, "p1", chunk("a"))
-    answer = _reserve(submissions, one)
+    answer = _reserve(ledger, one)
     assert isinstance(answer, Reserved)
     submissions.record_submitted(answer.record, "t1")
     ref = TranscriptionRef("east", "t1")
@@ -193,16 +193,16 @@ def test_an_end_is_final(ledger: Ledger, submissions: Submissions) -> None:
 
 def test_the_budget_counts_what_the_plan_took_over(ledger: Ledger, submissions: Submissions) -> None:
     (one,) = committed(ledger, "p1", chunk("a", audio_ms=600))
-    answer = _reserve(submissions, one)
+    answer = _reserve(ledger, one)
     assert isinstance(answer, Reserved)
     submissions.record_submitted(answer.record, "t1")
     _, two = committed(ledger, "p2", chunk("a", audio_ms=600), chunk("b", audio_ms=600), budget_ms=1000)
-    assert _reserve(submissions, two) == OverBudget(1000, 600)
+    assert _reserve(ledger, two) == OverBudget("day", 1000, 600)
 
 
 def test_a_duplicate_is_noted_once(ledger: Ledger, submissions: Submissions) -> None:
     (one,) = committed(ledger, "p1", chunk("a"))
-    answer = _reserve(submissions, one)
+    answer = _reserve(ledger, one)
     assert isinstance(answer, Reserved)
     for _ in range(2):
         submissions.record_duplicate(answer.record, "t9")
@@ -211,10 +211,10 @@ def test_a_duplicate_is_noted_once(ledger: Ledger, submissions: Submissions) -> 
 
 
 def test_eight_workers_never_overspend_window_or_budget_and_never_share_a_chunk(
-    ledger: Ledger, submissions: Submissions
+    ledger: Ledger,
 ) -> None:
-    submissions.register("east", window=3, region="eastus")
-    submissions.register("west", window=2, region="westus")
+    Resources(ledger).register("east", window=3, region="eastus")
+    Resources(ledger).register("west", window=2, region="westus")
     placed = committed(ledger, "p1", *(chunk(f"c{n:02}", audio_ms=100) for n in range(14)), budget_ms=1000)
     start = threading.Barrier(8)
     held: Counter[str] = Counter()
@@ -223,12 +223,12 @@ def test_eight_workers_never_overspend_window_or_budget_and_never_share_a_chunk(
     guard = threading.Lock()
 
     def work(worker: int) -> None:
-        mine = Submissions(Ledger(ledger.engine, ledger.clock))
+        mine, theirs = Submissions(ledger), Reservations(Ledger(ledger.engine, ledger.clock))
         start.wait(20)
         try:
             for turn in range(3):
                 for placement in placed[worker:] + placed[:worker]:
-                    answer = mine.reserve(
+                    answer = theirs.reserve(
                         placement,
                         owner=f"{worker}.{turn}.{placement.ordinal}",
                         lease_seconds=LEASE,
@@ -302,14 +302,14 @@ def test_any_order_of_steps_keeps_window_and_budget(
     ledger = Ledger.open("sqlite://", clock)
     try:
         submissions = Submissions(ledger)
-        submissions.register("east", window=window, region="")
+        Resources(ledger).register("east", window=window, region="")
         placed = committed(ledger, "p1", *(chunk(name, audio_ms=1) for name in "abcd"), budget_ms=budget)
         leases: dict[int, object] = {}
         for number, (which, step) in enumerate(steps):
             record = submissions.of(placed[which])
             try:
                 if step == "reserve":
-                    answer = _reserve(submissions, placed[which], f"w{number}")
+                    answer = _reserve(ledger, placed[which], f"w{number}")
                     if isinstance(answer, Reserved | MustLookUp):
                         leases[which] = answer.record
                 elif step == "wait":

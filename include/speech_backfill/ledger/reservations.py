@@ -1,0 +1,198 @@
+"""Reserve before the money moves: the intent, a place in a window and a share of the budget, in one transaction or not at all.
+
+Two workers never hold one chunk: the intent row's lease is taken in the same transaction that checks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from speech_backfill.ledger import schema
+from speech_backfill.ledger.budgets import limit_ms, spent_ms
+from speech_backfill.ledger.engine import locked
+from speech_backfill.ledger.ledger import Ledger
+from speech_backfill.ledger.records import (
+    BUDGET,
+    UNFINISHED,
+    HeldByAnother,
+    Known,
+    MustLookUp,
+    NoneAllowed,
+    OverBudget,
+    Placement,
+    PlanState,
+    PlanSuperseded,
+    Reservation,
+    Reserved,
+    SetAside,
+    TranscriptionRecord,
+    TranscriptionState,
+    WindowFull,
+)
+from speech_backfill.ledger.resources import backlogs, regions
+from speech_backfill.ledger.rows import locked_row, of_place, record, standing
+from speech_backfill.model import TranscriptionRef
+
+_T = schema.transcriptions
+
+
+class Reservations:
+    """Hands out chunks to whoever is to submit them now."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Share *ledger*'s engine and clock."""
+        self._engine = ledger.engine
+        self._clock = ledger.clock
+
+    def reserve(
+        self,
+        placement: Placement,
+        *,
+        owner: str,
+        lease_seconds: float,
+        resources: Sequence[str],
+        tried: Collection[str] = (),
+        assumed_speed: float = 5.0,
+    ) -> Reservation:
+        """Commit the intent to submit *placement* to one of *resources*, within window and budget, or say why not.
+
+        Picks, among those whose residency the chunk allows, that are not set aside and have room, the resource that would
+        have the chunk done first; the one that the placement is to keep away from only where there is no other. A row
+        whose answer is unknown is handed out again only when its lease has run out, and then to be looked up first.
+        Where all are set aside, one in trouble is tried all the same unless it is among those *tried* already.
+        *assumed_speed*, seconds of audio a second, stands for regions of which nothing is known yet.
+        """
+        now = self._clock()
+        with self._engine.begin() as connection:
+            plan = connection.execute(
+                locked(
+                    self._engine,
+                    sa.select(schema.plans).where(schema.plans.c.plan_id == placement.plan_id),
+                )
+            ).one()
+            placement = standing(connection, placement)
+            row = locked_row(connection, self._engine, placement)
+            if row is not None and row.state != TranscriptionState.REFUSED:
+                if row.state != TranscriptionState.INTENDED:
+                    return Known(row)
+                if row.lease_until > now and row.lease_owner != owner:
+                    return HeldByAnother(row.lease_until)
+                return MustLookUp(
+                    self._update(connection, row, lease_owner=owner, lease_until=now + lease_seconds)
+                )
+            if plan.state != PlanState.OPEN:
+                return PlanSuperseded(placement.plan_id)
+            chosen = self._choose(
+                connection, placement, resources, now=now, tried=tried, assumed_speed=assumed_speed
+            )
+            if not isinstance(chosen, str):
+                return chosen
+            if plan.budget is not None:
+                limit = limit_ms(connection, self._engine, plan.budget)
+                spent = spent_ms(connection, plan.budget)
+                if limit is not None and spent + placement.chunk.audio_ms > limit:
+                    self._stop(connection, placement, BUDGET)
+                    return OverBudget(plan.budget, limit, spent)
+            self._stop(connection, placement, None)
+            values = {
+                "token": placement.token,
+                "plan_id": placement.plan_id,
+                "resource": chosen,
+                "state": TranscriptionState.INTENDED,
+                "audio_ms": placement.chunk.audio_ms,
+                "lease_owner": owner,
+                "lease_until": now + lease_seconds,
+                "problem": None,
+            }
+            if row is not None:
+                return Reserved(self._update(connection, row, **values))
+            connection.execute(
+                _T.insert().values(
+                    chunk_id=placement.chunk.chunk_id,
+                    attempt=placement.attempt,
+                    intent_at=now,
+                    posts=0,
+                    adopted=False,
+                    **values,
+                )
+            )
+            made = locked_row(connection, self._engine, placement)
+            assert made is not None
+            return Reserved(made)
+
+    def stop(self, placement: Placement, why: str = BUDGET) -> None:
+        """Note that *placement* is not submitted, and why."""
+        with self._engine.begin() as connection:
+            self._stop(connection, placement, why)
+
+    def _choose(
+        self,
+        connection: sa.Connection,
+        placement: Placement,
+        resources: Sequence[str],
+        *,
+        now: float,
+        tried: Collection[str],
+        assumed_speed: float,
+    ) -> str | WindowFull | SetAside | NoneAllowed:
+        """The resource for *placement*, its row locked; or why there is none."""
+        table = schema.resources
+        query = sa.select(table).where(table.c.resource.in_(resources)).order_by(table.c.resource)
+        known = connection.execute(locked(self._engine, query)).all()
+        residency = placement.chunk.residency
+        allowed = [one for one in known if residency in {"", one.residency}]
+        if not allowed:
+            return NoneAllowed(residency)
+        others = [one for one in allowed if one.resource != placement.away_from] or allowed
+        usable = [one for one in others if one.aside_until <= now and one.resource not in tried]
+        # Nobody else to go to: the trouble may be over, and only a try can tell. One that throttles is left alone.
+        usable = usable or [one for one in others if one.troubles and one.resource not in tried]
+        if not usable:
+            first = min(others, key=lambda one: one.aside_until)
+            return SetAside(float(first.aside_until), f"{first.resource}: {first.problem}")
+        names = [one.resource for one in usable]
+        counted = connection.execute(
+            sa.select(_T.c.resource, sa.func.count().label("unfinished"))
+            .where(_T.c.state.in_(UNFINISHED), _T.c.resource.in_(names))
+            .group_by(_T.c.resource)
+        )
+        unfinished = {one.resource: one.unfinished for one in counted}
+        roomy = [one.resource for one in usable if unfinished.get(one.resource, 0) < one.window]
+        if not roomy:
+            return WindowFull(self._unfinished(connection, names))
+        if len(roomy) == 1:
+            return str(roomy[0])
+        found = backlogs(connection, regions(connection), assumed_speed=assumed_speed)
+        done_at = {
+            name: (one.audio_ms + placement.chunk.audio_ms) / one.speed.factor
+            for one in found
+            for name in one.resources
+        }
+        # Of two resources of one region the less loaded, then in the order of the settings.
+        best: str = min(
+            roomy, key=lambda name: (done_at[name], unfinished.get(name, 0), resources.index(name))
+        )
+        return best
+
+    def _unfinished(
+        self, connection: sa.Connection, resources: Sequence[str]
+    ) -> tuple[TranscriptionRef, ...]:
+        query = sa.select(_T.c.resource, _T.c.transcription_id).where(
+            _T.c.resource.in_(resources), _T.c.state == TranscriptionState.SUBMITTED
+        )
+        rows = connection.execute(query.order_by(_T.c.submitted_at))
+        return tuple(TranscriptionRef(row.resource, row.transcription_id) for row in rows)
+
+    def _stop(self, connection: sa.Connection, placement: Placement, why: str | None) -> None:
+        if placement.stopped != why:
+            connection.execute(schema.placements.update().where(of_place(placement)).values(stopped=why))
+
+    def _update(
+        self, connection: sa.Connection, row: TranscriptionRecord, **values: Any
+    ) -> TranscriptionRecord:
+        key = sa.and_(_T.c.chunk_id == row.chunk_id, _T.c.attempt == row.attempt)
+        connection.execute(_T.update().where(key).values(**values))
+        return record(connection.execute(sa.select(_T).where(key)).one())

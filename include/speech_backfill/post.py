@@ -1,0 +1,265 @@
+"""Put one reserved chunk on the wire, at the most once: look for its token first, post, record what came of it.
+
+The hole that remains is named: a worker that is frozen between its last check of the lease and the moment its request
+leaves the machine, for longer than lease and grace together, can submit a chunk that another worker has submitted
+meanwhile. Both carry the same token, so the second is found, kept out of the tables, deleted and reported.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from speech_backfill.accounts import StorageAccounts
+from speech_backfill.chunk_files import read_chunk
+from speech_backfill.errors import ClockWrong, EndpointMoved
+from speech_backfill.ledger.ledger import Ledger
+from speech_backfill.ledger.records import Placement, TranscriptionRecord
+from speech_backfill.ledger.submissions import LeaseLost, Submissions
+from speech_backfill.marks import Mark, leave_mark
+from speech_backfill.model import TranscriptionRef
+from speech_backfill.services import Services
+from speech_backfill.settings import Settings
+from speech_backfill.speech.api import Transcription
+from speech_backfill.speech.errors import (
+    AnswerLost,
+    NotFound,
+    NotSent,
+    RequestRefused,
+    Throttled,
+    Unauthorized,
+)
+from speech_backfill.store import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The chunk can't be submitted before *until* (seconds since 1970)."""
+
+    until: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poster:
+    """The pieces that one submission needs; `look_up_first` and `post` are its verbs."""
+
+    ledger: Ledger
+    store: Store
+    accounts: StorageAccounts
+    services: Services
+    settings: Settings
+
+    async def look_up_first(
+        self, submissions: Submissions, placement: Placement, record: TranscriptionRecord
+    ) -> TranscriptionRef | Later:
+        """Adopt what the service already has under this token; submit only when it certainly has nothing.
+
+        A look-up that fails raises: then nothing is submitted and the next run looks again.
+        """
+        found = await self.found(record)
+        if found:
+            return self._adopt(submissions, placement, record, found)
+        if record.last_post_at is None:
+            return await self.post(submissions, placement, record)
+        settled_at = self.settled_at(record.last_post_at)
+        if self.ledger.clock() < settled_at:
+            return Later(
+                settled_at,
+                f"an answer was lost; {record.token} is looked for again once the list has had time",
+            )
+        log.info(
+            "%s %s not at the service after the grace time: submitting again", placement.plan_id, record.token
+        )
+        return await self.post(submissions, placement, record)
+
+    async def post(
+        self, submissions: Submissions, placement: Placement, record: TranscriptionRecord
+    ) -> TranscriptionRef | Later:
+        """Put one submission on the wire and record what came of it.
+
+        Raises what the service says for certain, once the reservation is free again: Throttled, NotSent,
+        RequestRefused, Unauthorized, NotFound. Raises ClockWrong before anything is sent.
+        """
+        self._check_clock(record)
+        client = self.services.client(record.resource)
+        mark = leave_mark(self.store, record, now=self.ledger.clock())
+        if mark is not None:
+            answer = await self._heed(submissions, placement, record, mark)
+            if answer is not None:
+                return answer
+            leave_mark(self.store, record, now=self.ledger.clock(), heeded=mark)
+        urls = self._content_urls(placement)
+        try:
+            record = submissions.about_to_post(
+                record,
+                lease_seconds=self.settings.lease_seconds,
+                endpoint=self._endpoint(record.resource),
+            )
+        except LeaseLost:
+            return self._lease_lost(record)
+        try:
+            made = await client.submit(
+                options=placement.chunk.options,
+                content_urls=urls,
+                display_name=record.token,
+                custom_properties={
+                    "speech-backfill": "1",
+                    "chunk": placement.chunk.chunk_id,
+                    "attempt": str(placement.attempt),
+                    "partition": placement.chunk.partition[:256],
+                    "files": str(placement.chunk.files),
+                },
+                time_to_live_hours=self.settings.time_to_live_hours,
+                timeout_seconds=self.settings.submit_timeout_seconds,
+            )
+        except (Throttled, NotSent, RequestRefused, Unauthorized, NotFound) as error:
+            # Certain: nothing was made. The place in the window and the budget are free again.
+            try:
+                submissions.record_refused(record, str(error))
+            except LeaseLost:
+                return self._lease_lost(record)
+            raise
+        except AnswerLost as error:
+            log.warning("%s %s", placement.plan_id, error)
+            return await self.look_up_first(submissions, placement, record)
+        try:
+            done = submissions.record_submitted(record, made.transcription_id)
+        except LeaseLost:
+            # Another worker took over while we slept. If it adopts this very transcription all is well; otherwise the
+            # token leads it (or the merge) to both.
+            log.warning(
+                "%s %s: lease lost after the answer; left to the new holder", placement.plan_id, record.token
+            )
+            return self._lease_lost(record)
+        log.info(
+            "%s %s submitted to %s as %s: %d files",
+            placement.plan_id,
+            record.token,
+            record.resource,
+            made.transcription_id,
+            len(urls),
+        )
+        assert done.ref is not None
+        return done.ref
+
+    async def found(self, record: TranscriptionRecord) -> list[Transcription]:
+        """What the service has under the record's token. A look-up that fails raises, also where it proves nothing."""
+        found = await self.services.client(record.resource).find(
+            record.token, created_after=record.intent_at - self.settings.lookup_skew_seconds
+        )
+        if found:
+            return found
+        self._check_clock(record)
+        submitted_to = self.services.moved_from(record)
+        if submitted_to is not None:
+            raise EndpointMoved(
+                resource=record.resource,
+                token=record.token,
+                submitted_to=submitted_to,
+                now=self._endpoint(record.resource),
+            )
+        return []
+
+    def settled_at(self, posted_at: float) -> float:
+        """When a submission that the list does not show counts as never accepted."""
+        return posted_at + self.settings.submit_timeout_seconds + self.settings.lookup_grace_seconds
+
+    def adopt_orphan(
+        self, submissions: Submissions, record: TranscriptionRecord, found: Sequence[Transcription]
+    ) -> None:
+        """Record what was *found* of an intent that nobody will come back for. Raises LeaseLost."""
+        adopted = submissions.record_submitted(
+            record,
+            found[0].transcription_id,
+            adopted=True,
+            endpoint=self._endpoint(record.resource),
+        )
+        for other in found[1:]:
+            submissions.record_duplicate(adopted, other.transcription_id)
+
+    def _check_clock(self, record: TranscriptionRecord) -> None:
+        """Look-ups go by the moment of the intent: a clock that is far off would make them miss what is there."""
+        offset = self.services.client(record.resource).clock_offset_seconds
+        if offset is not None and abs(offset) > self.settings.lookup_skew_seconds:
+            raise ClockWrong(
+                resource=record.resource, seconds=-offset, allowed=self.settings.lookup_skew_seconds
+            )
+
+    def _adopt(
+        self,
+        submissions: Submissions,
+        placement: Placement,
+        record: TranscriptionRecord,
+        found: Sequence[Transcription],
+        *,
+        resource: str | None = None,
+    ) -> TranscriptionRef | Later:
+        first, *others = found
+        try:
+            adopted = submissions.record_submitted(
+                record,
+                first.transcription_id,
+                adopted=True,
+                resource=resource,
+                endpoint=self._endpoint(resource or record.resource),
+            )
+        except LeaseLost:
+            return self._lease_lost(record)
+        for other in others:
+            log.warning(
+                "%s %s was submitted twice: %s is kept out",
+                placement.plan_id,
+                record.token,
+                other.transcription_id,
+            )
+            submissions.record_duplicate(adopted, other.transcription_id)
+        log.info("%s %s adopted %s", placement.plan_id, record.token, first.transcription_id)
+        assert adopted.ref is not None
+        return adopted.ref
+
+    async def _heed(
+        self, submissions: Submissions, placement: Placement, record: TranscriptionRecord, mark: Mark
+    ) -> TranscriptionRef | Later | None:
+        """What another ledger has submitted of this attempt, at any resource; None where it certainly did not."""
+        log.warning(
+            "%s %s was submitted, or about to be, by another ledger on this store: looking for it. After restoring or losing "
+            "a ledger run rebuild-ledger first",
+            placement.plan_id,
+            record.token,
+        )
+        for resource in self.services.names:
+            found = await self.services.client(resource).find(
+                record.token, created_after=mark.at - self.settings.lookup_skew_seconds
+            )
+            if found:
+                return self._adopt(submissions, placement, record, found, resource=resource)
+        settled_at = self.settled_at(mark.at + self.settings.lease_seconds)
+        if self.ledger.clock() < settled_at:
+            return Later(settled_at, f"another ledger has marked {record.token}; it is looked for again")
+        return None
+
+    def _lease_lost(self, record: TranscriptionRecord) -> Later:
+        until = self.ledger.clock() + self.settings.lease_seconds
+        return Later(until, f"another worker has taken over {record.token}")
+
+    def _endpoint(self, resource: str) -> str:
+        return self.services.resources[resource].endpoint
+
+    def _content_urls(self, placement: Placement) -> list[str]:
+        """The chunk's URLs with a read SAS each, minted now; plain ones where the service reads by its own identity."""
+        files = read_chunk(self.store, placement.chunk.chunk_id)
+        if self.settings.source_access == "identity":
+            return [one.url for one in files]
+        signers = {
+            account.name: account.signer(now=self.ledger.clock(), hours=self.settings.sas_hours)
+            for account in self.accounts.accounts
+        }
+        urls = []
+        for one in files:
+            place = self.accounts.locate(one.url)
+            urls.append(f"{one.url}?{signers[place.account.name](place.container, place.path)}")
+        return urls

@@ -1,0 +1,120 @@
+"""Budgets hold whatever runs at the same time, and are what the user said last."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from speech_backfill.ledger.budgets import COMMAND, Budgets
+from speech_backfill.ledger.ledger import Ledger
+from speech_backfill.ledger.records import Budget, OverBudget, Placement, Reserved
+from speech_backfill.ledger.reservations import Reservations
+from speech_backfill.ledger.resources import Resources
+from speech_backfill.ledger.submissions import Submissions
+from speech_backfill.model import Status, TranscriptionRef
+from tests.speech_backfill.ledger.records import chunk, committed
+
+
+def reserve(ledger: Ledger, placement: Placement, owner: str = "w") -> object:
+    return Reservations(ledger).reserve(placement, owner=owner, lease_seconds=60, resources=["east"])
+
+
+@pytest.fixture(autouse=True)
+def _room(ledger: Ledger) -> None:
+    Resources(ledger).register("east", window=1000, region="eastus")
+
+
+def test_four_partitions_never_spend_more_than_the_budget_they_share(ledger: Ledger) -> None:
+    """Forty chunks of 100 ms want 4 s; the budget is 2 s; four workers reserve at once."""
+    plans = {
+        f"p{n}": committed(
+            ledger, f"p{n}", *(chunk(f"p{n}c{c:02}", audio_ms=100) for c in range(10)),
+            partition=f"day {n}", budget="shared", budget_ms=2000,
+        )
+        for n in range(4)
+    }  # fmt: skip
+    start = threading.Barrier(4)
+    answers: list[object] = []
+
+    def work(plan_id: str) -> None:
+        start.wait(20)
+        for placement in plans[plan_id]:
+            answers.append(reserve(Ledger(ledger.engine, ledger.clock), placement, plan_id))
+
+    threads = [threading.Thread(target=work, args=(one,)) for one in plans]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert sum(isinstance(one, Reserved) for one in answers) == 20
+    assert sum(isinstance(one, OverBudget) for one in answers) == 20
+    state = Budgets(ledger).of("shared")
+    assert state is not None
+    assert (state.limit_ms, state.spent_ms) == (2000, 2000)
+
+
+def test_what_does_not_fit_is_noted_and_goes_on_when_the_budget_is_raised(ledger: Ledger) -> None:
+    one, two = committed(ledger, "p1", chunk("a", audio_ms=600), chunk("b", audio_ms=600), budget_ms=1000)
+    assert isinstance(reserve(ledger, one), Reserved)
+    assert reserve(ledger, two) == OverBudget("day", 1000, 600)
+    assert [one.stopped for one in ledger.placements("p1", 0)] == [None, "budget"]
+    Budgets(ledger).set(Budget("day", 1200))
+    assert isinstance(reserve(ledger, two), Reserved)
+    assert [one.stopped for one in ledger.placements("p1", 0)] == [None, None]
+
+
+def test_a_transcription_that_two_plans_share_counts_once(ledger: Ledger) -> None:
+    (one,) = committed(ledger, "p1", chunk("a", audio_ms=600), budget="b", budget_ms=9000)
+    answer = reserve(ledger, one)
+    assert isinstance(answer, Reserved)
+    Submissions(ledger).record_submitted(answer.record, "t1")
+    committed(ledger, "p2", chunk("a", audio_ms=600), partition="other", budget="b", budget_ms=9000)
+    state = Budgets(ledger).of("b")
+    assert state is not None
+    assert state.spent_ms == 600
+
+
+def test_what_the_service_measured_counts_where_it_is_more(ledger: Ledger) -> None:
+    one, two = committed(ledger, "p1", chunk("a", audio_ms=100), chunk("b", audio_ms=100), budget_ms=1000)
+    answer = reserve(ledger, one)
+    assert isinstance(answer, Reserved)
+    Submissions(ledger).record_submitted(answer.record, "t1")
+    ref = TranscriptionRef("east", "t1")
+    Submissions(ledger).record_status(ref, Status.SUCCEEDED, ended_at=1.0, billed_ms=950)
+    assert reserve(ledger, two) == OverBudget("day", 1000, 950)
+
+
+def test_a_refused_submission_gives_its_share_back(ledger: Ledger) -> None:
+    one, two = committed(ledger, "p1", chunk("a", audio_ms=600), chunk("b", audio_ms=600), budget_ms=1000)
+    answer = reserve(ledger, one)
+    assert isinstance(answer, Reserved)
+    Submissions(ledger).record_refused(answer.record, "no")
+    assert isinstance(reserve(ledger, two), Reserved)
+
+
+def test_the_limit_is_what_was_said_last(ledger: Ledger) -> None:
+    budgets = Budgets(ledger)
+    committed(ledger, "p1", chunk("a"), budget_ms=1000, run_key="first")
+    committed(ledger, "p2", chunk("b"), budget_ms=2000, run_key="second")
+    state = budgets.of("day")
+    assert state is not None
+    assert (state.limit_ms, state.set_by) == (2000, "second")
+    budgets.set(Budget("day", 5000))
+    # The second run is planned again, with other files, and its form still says 2000: that is no new word.
+    committed(ledger, "p3", chunk("c"), budget_ms=2000, run_key="second")
+    state = budgets.of("day")
+    assert state is not None
+    assert (state.limit_ms, state.set_by) == (5000, COMMAND)
+    committed(ledger, "p4", chunk("d"), budget_ms=3000, run_key="second")
+    state = budgets.of("day")
+    assert state is not None
+    assert state.limit_ms == 3000
+
+
+def test_a_budget_without_a_limit_stops_nothing(ledger: Ledger) -> None:
+    (one,) = committed(ledger, "p1", chunk("a", audio_ms=10**9), budget_ms=1000)
+    Budgets(ledger).set(Budget("day", None))
+    assert isinstance(reserve(ledger, one), Reserved)
+    assert [one.name for one in Budgets(ledger).all()] == ["day"]
+    assert Budgets(ledger).of("none") is None
