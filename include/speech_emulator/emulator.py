@@ -67,6 +67,8 @@ class Emulator:
             client=self.client,
             ended=self._announce_end,
         )
+        self.stopped_regions: set[str] = set()
+        """Regions that are down: their resources answer nothing but 503, and their queues begin nothing."""
         self.queues = {
             region: RegionQueue(
                 region,
@@ -75,6 +77,7 @@ class Emulator:
                 store=self.store,
                 process=processor.run,
                 started=self._announce_start,
+                stopped=self.stopped_regions,
             )
             for region in dict.fromkeys(resource.region for resource in settings.resources)
         }
@@ -144,6 +147,15 @@ class Emulator:
         self.queues[resource.region].wake()
         self.notifier.event(row, "transcriptionCreation")
         return row
+
+    def stop_region(self, region: str) -> None:
+        """Let a region go down; what it works on now still ends, unseen."""
+        self.stopped_regions.add(region)
+
+    def start_region(self, region: str) -> None:
+        """Let it come back and go on with what it has."""
+        self.stopped_regions.discard(region)
+        self.queues[region].wake()
 
     def find(self, resource: str, transcription_id: str) -> Transcription | None:
         """A transcription that exists now."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 
 from speech_emulator import faults
 from speech_emulator.clock import Clock
@@ -23,13 +23,16 @@ class RegionQueue:
         store: Store,
         process: Callable[[Transcription], Awaitable[None]],
         started: Callable[[Transcription], None],
+        stopped: Container[str] = (),
     ) -> None:
+        """*stopped* holds the region while it is down."""
         self.region = region
         self._settings = settings
         self._clock = clock
         self._store = store
         self._process = process
         self._started = started
+        self._stopped = stopped
         self._chance = random.Random(f"{settings.queue.seed}/{region}")
         self._wake = asyncio.Event()
         self._current: asyncio.Task[None] | None = None
@@ -52,6 +55,8 @@ class RegionQueue:
                     task.cancel()
 
     def _step(self) -> None:
+        if self.region in self._stopped:
+            return
         now = self._clock.now()
         unfinished = self._store.unfinished(self.region)
         due = [row for row in unfinished if row.starts_at <= now]

@@ -181,3 +181,33 @@ async def test_nothing_is_begun_beside_what_is_being_processed(service_with, ord
         await service.submit(contentUrls=[f"https://x.test/{name}"])
         await service.advance(1)
     assert recogniser.asked == ["https://x.test/first"]
+
+
+async def test_a_region_that_is_down_answers_nothing_begins_nothing_and_goes_on_when_it_is_back(
+    service_with, submission
+):
+    service = await service_with({"resources": TWO_REGIONS, "queue": {"overhead_seconds": 100}})
+    east = [await submit(service, "/a", name, submission) for name in ("one", "two")]
+    west = await submit(service, "/c", "three", submission)
+    await service.advance(1)
+    assert (await service.request("POST", "/admin/regions/eastus:stop")).status_code == 204
+
+    down = await service.request(
+        "GET", f"/a/speechtotext/transcriptions/{east[0]['self'][-53:].split('?')[0]}"
+    )
+    assert down.status_code == 503
+    assert (await service.request("GET", "/b/speechtotext/transcriptions")).status_code == 503
+    await service.advance(1000)
+    assert await statuses(service, [west]) == ["Succeeded"]
+    state = (await service.request("GET", "/admin/state")).json()
+    assert state["stopped_regions"] == ["eastus"]
+
+    assert (await service.request("POST", "/admin/regions/eastus:start")).status_code == 204
+    await service.advance(1)
+    assert await statuses(service, east) == ["Succeeded", "Running"]
+    await service.advance(100)
+    assert await statuses(service, east) == ["Succeeded", "Succeeded"]
+
+
+async def test_a_region_that_there_is_not_can_not_go_down(service):
+    assert (await service.request("POST", "/admin/regions/moon:stop")).status_code == 404

@@ -23,6 +23,8 @@ def routes() -> list[Route]:
         _route("/admin/state", "GET", state),
         _route("/admin/transcriptions", "GET", transcriptions),
         _route("/admin/transcriptions/{id}:purge", "POST", purge),
+        _route("/admin/regions/{region}:stop", "POST", stop_region),
+        _route("/admin/regions/{region}:start", "POST", start_region),
         _route("/admin/faults", "GET", list_faults),
         _route("/admin/faults", "POST", add_faults),
         _route("/admin/faults", "DELETE", remove_faults),
@@ -99,6 +101,7 @@ async def state(_: Request, emulator: Emulator) -> Response:
             "requests": dict(emulator.requests),
             "throttled": sum(emulator.throttled.values()),
             "notifications": emulator.notifier.sent,
+            "stopped_regions": sorted(emulator.stopped_regions),
             "resources": per_resource,
             "faults": emulator.faults.rules(),
         }
@@ -118,6 +121,25 @@ async def purge(request: Request, emulator: Emulator) -> Response:
         raise not_found("transcription")
     emulator.delete(row)
     return Response(status_code=204)
+
+
+async def stop_region(request: Request, emulator: Emulator) -> Response:
+    """Let a whole region go down, with every resource in it."""
+    emulator.stop_region(_region(request, emulator))
+    return Response(status_code=204)
+
+
+async def start_region(request: Request, emulator: Emulator) -> Response:
+    """Let it come back."""
+    emulator.start_region(_region(request, emulator))
+    return Response(status_code=204)
+
+
+def _region(request: Request, emulator: Emulator) -> str:
+    region: str = request.path_params["region"]
+    if region not in emulator.queues:
+        raise not_found("region")
+    return region
 
 
 async def list_faults(_: Request, emulator: Emulator) -> Response:
@@ -157,5 +179,7 @@ async def reset(_: Request, emulator: Emulator) -> Response:
     """Forget transcriptions, counts, webhooks and faults; what is being processed ends unheard."""
     emulator.store.clear()
     emulator.faults.remove()
+    for region in list(emulator.stopped_regions):
+        emulator.start_region(region)
     emulator.restart_counting()
     return Response(status_code=204)

@@ -34,6 +34,9 @@ async def download(request: Request) -> Response:
     emulator: Emulator = request.app.state.emulator
     emulator.requests["download"] += 1
     resource, transcription_id = request.path_params["resource"], request.path_params["id"]
+    home = emulator.resources.get(resource)
+    if home is not None and home.region in emulator.stopped_regions:
+        return told(faults.HttpStatus(status=503, body="text", message="The region is down."))
     refusal = _check_access(request, emulator)
     if refusal is not None:
         return refusal

@@ -87,6 +87,8 @@ async def _pass(request: Request, name: str, handler: Handler) -> Response:
     resource = emulator.resources[request.scope[RESOURCE]]
     emulator.requests[name] += 1
     body = await request.body()
+    if resource.region in emulator.stopped_regions:
+        return told(faults.HttpStatus(status=503, body="gateway", message="The region is down."))
     fault = _fault(emulator, resource.name, name, request, body)
     match fault:
         case None:
