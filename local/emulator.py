@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from local.checkout import Checkout
@@ -22,19 +23,28 @@ RECOGNISER_VARIABLE = "SPEECH_RECOGNISER"
 
 
 def configuration(
-    checkout: Checkout, port: int, keys: Secrets, *, cores: int, recogniser: str = "whisper"
+    checkout: Checkout,
+    port: int,
+    keys: Secrets,
+    *,
+    cores: int,
+    recogniser: str = "whisper",
+    sections: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The emulator's settings file: one resource, and one recognising thread for each core."""
+    """The emulator's settings file: one resource, and one recognising thread for each core. *sections* replace ours."""
     return {
         "server": {"host": "127.0.0.1", "port": port, "data": str(checkout.stack / "speech")},
         "resources": [{"name": RESOURCE, "key": keys.speech_key, "region": REGION}],
         # A beam of five hears better than greedy decoding, and takes no longer on short recordings.
         "recogniser": {"kind": recogniser, "workers": max(1, min(cores, 4)), "beam_size": 5},
+        **(sections or {}),
     }
 
 
-def service(checkout: Checkout, port: int, keys: Secrets) -> Service:
-    """The emulator on *port*; raises NotInstalledError."""
+def service(
+    checkout: Checkout, port: int, keys: Secrets, sections: Mapping[str, Any] | None = None
+) -> Service:
+    """The emulator on *port*, with *sections* of its settings in the place of ours; raises NotInstalledError."""
     if not checkout.python.is_file():
         raise NotInstalledError("The virtual environment")
     settings = checkout.stack / "speech-emulator.json"
@@ -44,6 +54,7 @@ def service(checkout: Checkout, port: int, keys: Secrets) -> Service:
         keys,
         cores=os.cpu_count() or 1,
         recogniser=os.environ.get(RECOGNISER_VARIABLE) or "whisper",
+        sections=sections,
     )
     write_private(settings, json.dumps(settled, indent=1))
     # The key is in the file, where other users cannot see it as they could a command line.

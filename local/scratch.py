@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -30,7 +31,11 @@ class ScratchCheckout(Checkout):
 
 @contextlib.contextmanager
 def running(
-    *, airflow_settings: Mapping[str, str] | None = None, triggerers: int = 1, **settings: str
+    *,
+    airflow_settings: Mapping[str, str] | None = None,
+    emulator_settings: Mapping[str, Any] | None = None,
+    triggerers: int = 1,
+    **settings: str,
 ) -> Iterator[Stack]:
     """The stack, ready; stopped and forgotten afterwards.
 
@@ -52,6 +57,7 @@ def running(
             environment,
             print,
             airflow_settings=airflow_settings,
+            emulator_settings=emulator_settings,
             triggerers=triggerers,
         )
         try:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from local import airflow, azurite, emulator, keys, ports
 from local.checkout import Checkout, this_checkout
@@ -44,14 +44,16 @@ class Stack:
         say: Callable[[str], None],
         *,
         airflow_settings: Mapping[str, str] | None = None,
+        emulator_settings: Mapping[str, Any] | None = None,
         triggerers: int = 1,
     ) -> None:
-        """*airflow_settings* win over what the stack sets for Airflow's processes."""
+        """*airflow_settings* win over what the stack sets for Airflow's processes, *emulator_settings* are whole sections."""
         self.checkout = checkout
         self.ports = ports.choose(environment, ports.read(self._ports_path(checkout)))
         self.keys = keys.load(checkout.stack / "secrets.json")
         self.supervisor = Supervisor(checkout.stack / "run", checkout.logs, say)
         self.airflow_settings = dict(airflow_settings or {})
+        self._emulator_settings = emulator_settings
         self.airflow = airflow.Airflow(
             checkout, self.ports, self.keys, settings=self.airflow_settings, triggerers=triggerers
         )
@@ -63,7 +65,7 @@ class Stack:
         if not self.checkout.python.is_file():
             raise NotInstalledError("The virtual environment")
         own = [azurite.service(self.checkout, self.ports.azurite)]
-        own.append(emulator.service(self.checkout, self.ports.speech, self.keys))
+        own.append(emulator.service(self.checkout, self.ports.speech, self.keys, self._emulator_settings))
         others = self.airflow.services()
         self._refuse_taken_ports([*own, *others])
         ports.write(self._ports_path(self.checkout), self.ports)

@@ -31,7 +31,8 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE UNIQUE INDEX IF NOT EXISTS by_transcription ON files (transcription_id, position);
 CREATE TABLE IF NOT EXISTS accepted (
     id TEXT PRIMARY KEY, resource TEXT NOT NULL, display_name TEXT NOT NULL, created_at REAL NOT NULL,
-    files INTEGER NOT NULL, billed_ms INTEGER NOT NULL DEFAULT 0, status TEXT NOT NULL DEFAULT 'NotStarted');
+    files INTEGER NOT NULL, billed_ms INTEGER NOT NULL DEFAULT 0, status TEXT NOT NULL DEFAULT 'NotStarted',
+    ended_at REAL);
 CREATE TABLE IF NOT EXISTS webhooks (id TEXT PRIMARY KEY, resource TEXT NOT NULL, body TEXT NOT NULL);
 """
 
@@ -119,6 +120,9 @@ class Store:
             self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_TABLES)
+        # A folder that an earlier emulator has kept lacks what came later.
+        if "ended_at" not in {row[1] for row in self._db.execute("PRAGMA table_info(accepted)")}:
+            self._db.execute("ALTER TABLE accepted ADD COLUMN ended_at REAL")
 
     def close(self) -> None:
         """Close the database; what was committed stays."""
@@ -162,7 +166,8 @@ class Store:
         self._db.execute(query, {**values, "_id": transcription_id})
         if "status" in values:
             self._db.execute(
-                "UPDATE accepted SET status = ? WHERE id = ?", (values["status"], transcription_id)
+                "UPDATE accepted SET status = ?, ended_at = ? WHERE id = ?",
+                (values["status"], values.get("ended_at"), transcription_id),
             )
 
     def bill(self, transcription_id: str, duration_ms: int) -> None:
@@ -261,7 +266,7 @@ class Store:
     def accepted(self) -> list[dict[str, Any]]:
         """Every transcription ever accepted, deleted and purged ones included."""
         cursor = self._db.execute(
-            "SELECT id, resource, display_name, created_at, files, billed_ms, status FROM accepted ORDER BY rowid"
+            "SELECT id, resource, display_name, created_at, files, billed_ms, status, ended_at FROM accepted ORDER BY rowid"
         )
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
