@@ -88,6 +88,8 @@ def environment(
         "AIRFLOW__API__PORT": str(ports.airflow),
         "AIRFLOW__API__BASE_URL": address,
         "AIRFLOW__API__SECRET_KEY": keys.api_secret,
+        # All task instances of a run in one answer, for whoever follows it.
+        "AIRFLOW__API__MAXIMUM_PAGE_LIMIT": "2000",
         "AIRFLOW__API_AUTH__JWT_SECRET": keys.jwt_secret,
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home(checkout) / "logs"),
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
