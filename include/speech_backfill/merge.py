@@ -40,8 +40,9 @@ from speech_backfill.settings import Settings
 from speech_backfill.speech.api import Transcription
 from speech_backfill.speech.errors import SpeechServiceError, without_secrets
 from speech_backfill.store import Store
+from speech_backfill.tables.batches import ResultSummary
 from speech_backfill.tables.outcomes import OutcomesWriter
-from speech_backfill.tables.parts import PartWriter, ResultSummary
+from speech_backfill.tables.parts import PartWriter
 from speech_backfill.tables.rows import OutcomeRow
 
 log = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ def decode_result(raw: bytes) -> ResultFile:
     if len(raw) > MAX_RESULT_BYTES:
         raise InvalidResultFile(f"it has {len(raw):,} bytes, more than the {MAX_RESULT_BYTES:,} allowed")
     body = raw.removeprefix(codecs.BOM_UTF8)
-    if not body.strip():
+    if not body or body.isspace():
         raise InvalidResultFile("it is empty")
     try:
         result = _DECODER.decode(body)

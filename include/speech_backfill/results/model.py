@@ -2,7 +2,7 @@
 
 The types are as strict as a result file that follows the contract allows, for that makes decoding fast: a number that is
 absent is NaN, offsets and durations of phrases and words must be there as ticks. Whatever deviates is brought into this
-same shape by `speech_backfill.results.lenient`.
+same shape by `speech_backfill.results.lenient`. Fields stand in the service's order, in which they are found soonest.
 """
 
 from __future__ import annotations
@@ -25,66 +25,66 @@ NAN = math.nan
 Int32 = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
-class Word(Struct, gc=False):
+class Word(Struct, gc=False, kw_only=True):
     """One recognised word; in the lexical form, so without punctuation and capitals."""
 
+    text: str | None = field(default=None, name="word")
     offset_ticks: float = field(name="offsetInTicks")
     duration_ticks: float = field(name="durationInTicks")
-    text: str | None = field(default=None, name="word")
     confidence: float = NAN
 
 
-class DisplayWord(Struct, gc=False):
+class DisplayWord(Struct, gc=False, kw_only=True):
     """One word as it is displayed; the service gives these no confidence so far."""
 
+    text: str | None = field(default=None, name="displayText")
     offset_ticks: float = field(name="offsetInTicks")
     duration_ticks: float = field(name="durationInTicks")
-    text: str | None = field(default=None, name="displayText")
     confidence: float = NAN
 
 
-class Alternative(Struct, gc=False):
+class Alternative(Struct, gc=False, kw_only=True):
     """One entry of a phrase's nBest list."""
 
     confidence: float = NAN
-    display: str | None = None
     lexical: str | None = None
     itn: str | None = None
     masked_itn: str | None = field(default=None, name="maskedITN")
+    display: str | None = None
     words: list[Word] | None = None
     display_words: list[DisplayWord] | None = field(default=None, name="displayWords")
 
 
-class Phrase(Struct, gc=False):
+class Phrase(Struct, gc=False, kw_only=True):
     """One recognised phrase with its alternatives, in no particular order."""
 
-    offset_ticks: float = field(name="offsetInTicks")
-    duration_ticks: float = field(name="durationInTicks")
+    status: str | None = field(default=None, name="recognitionStatus")
     channel: Int32 = 0
     speaker: Int32 | None = None
     locale: str | None = None
-    status: str | None = field(default=None, name="recognitionStatus")
+    offset_ticks: float = field(name="offsetInTicks")
+    duration_ticks: float = field(name="durationInTicks")
     alternatives: list[Alternative] | None = field(default=None, name="nBest")
 
 
-class CombinedPhrase(Struct, gc=False):
+class CombinedPhrase(Struct, gc=False, kw_only=True):
     """All that was said in one channel, as the service joined it."""
 
     channel: Int32 = 0
-    display: str | None = None
     lexical: str | None = None
     itn: str | None = None
     masked_itn: str | None = field(default=None, name="maskedITN")
+    display: str | None = None
 
 
-class ResultFile(Struct, gc=False):
+class ResultFile(Struct, gc=False, kw_only=True):
     """One result file. *source* has lost its query, where a SAS would be, the moment the value exists."""
 
     source: str | None = None
     duration_ticks: float = field(default=NAN, name="durationInTicks")
+    duration_milliseconds: float = field(default=NAN, name="durationMilliseconds")
     old_duration_ticks: float = field(default=NAN, name="durationTicks")
     """The name that version 3.0 gave to `durationInTicks`."""
-    duration_milliseconds: float = field(default=NAN, name="durationMilliseconds")
     combined_phrases: list[CombinedPhrase] | None = field(default=None, name="combinedRecognizedPhrases")
     phrases: list[Phrase] | None = field(default=None, name="recognizedPhrases")
 

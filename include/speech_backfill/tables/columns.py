@@ -29,23 +29,25 @@ Flags = NDArray[np.bool_]
 
 def texts(values: Sequence[str | None]) -> pa.Array:
     """A string column."""
-    missing: Flags | None = None
     try:
-        joined = "".join(cast("Sequence[str]", values))
-        there = cast("Sequence[str]", values)
+        return _texts(cast("Sequence[str]", values))
     except TypeError:
         # A None was among them, which is found out here for nothing.
         if values.count(None) == len(values):
             return pa.nulls(len(values), pa.string())
-        missing = np.fromiter((value is None for value in values), np.bool_, len(values))
-        there = [value or "" for value in values]
-        joined = "".join(there)
+        there = np.fromiter((value is not None for value in values), np.bool_, len(values))
+        return _texts([value or "" for value in values], there)
+
+
+def _texts(values: Sequence[str], there: Flags | None = None) -> pa.Array:
+    """A string column, null where *there* is false. Raises TypeError when a value is None."""
+    joined = "".join(values)
     data = joined.encode()
     ascii_only = len(data) == len(joined)
-    lengths = map(len, there if ascii_only else map(str.encode, there))
+    lengths = map(len, values if ascii_only else map(str.encode, values))
     offsets = np.zeros(len(values) + 1, np.int32)
     np.cumsum(np.fromiter(lengths, np.int32, len(values)), out=offsets[1:])
-    validity = None if missing is None else _bitmap(~missing)
+    validity = None if there is None else _bitmap(there)
     return pa.Array.from_buffers(
         pa.string(), len(values), [validity, pa.py_buffer(offsets), pa.py_buffer(data)]
     )
@@ -57,10 +59,11 @@ def repeated_texts(values: Sequence[str], counts: Sequence[int]) -> pa.Array:
     return coded_texts(codes, values)
 
 
-def coded_texts(codes: NDArray[np.int32], values: Sequence[str]) -> pa.Array:
-    """A dictionary column: each of *codes* stands for one of *values*."""
+def coded_texts(codes: NDArray[np.int32], values: Sequence[str], there: Flags | None = None) -> pa.Array:
+    """A dictionary column: each of *codes* stands for one of *values*; null where *there* is false."""
     kind = pa.dictionary(pa.int32(), pa.string())
-    return pa.DictionaryArray.from_buffers(kind, len(codes), [None, pa.py_buffer(codes)], texts(values))
+    validity = None if there is None or there.all() else _bitmap(there)
+    return pa.DictionaryArray.from_buffers(kind, len(codes), [validity, pa.py_buffer(codes)], texts(values))
 
 
 def integers(values: NDArray[Any], kind: pa.DataType, there: Flags | None = None) -> pa.Array:

@@ -5,52 +5,35 @@ It never lets one file harm another: a result file is read whole before a row of
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
-import pyarrow as pa
-
 from speech_backfill.results.decode import decode_result
-from speech_backfill.results.transcript import best_alternatives, channel_transcripts, main_locale
-from speech_backfill.tables.batches import SpeechBatch, TranscriptBatch
-from speech_backfill.tables.columns import Columns, repeated_texts
+from speech_backfill.results.model import ResultFile
+from speech_backfill.tables.batches import Batch, ResultSummary
+from speech_backfill.tables.columns import repeated_texts
 from speech_backfill.tables.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS, ParquetFile, Part
+from speech_backfill.tables.result_rows import PhraseRows, Rows, TranscriptRows, WordRows
 
-BATCH_BYTES: Final = 4 << 20
+BATCH_BYTES: Final = 512 << 10
 """So much result JSON is held as Python values before it becomes Arrow columns, which take a fraction of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ResultSummary:
-    """What one result file added to the tables."""
-
-    duration_ms: int | None
-    channels: int
-    phrases: int
-    words: int
-    locale: str | None
-    source_url: str | None
-    """The audio file's URL as the result file gives it, without its query."""
-
-
 class _Table:
-    """The open row group of one table: finished column chunks, and for every file its id, its URL and its rows."""
+    """The open row group of one table: its growing columns, and for every file its id, its URL and its rows."""
 
-    def __init__(self, name: str, file: ParquetFile, *, with_url: bool) -> None:
+    def __init__(self, name: str, file: ParquetFile, rows: Callable[[], Rows], *, with_url: bool) -> None:
         self.name = name
         self.file = file
+        self._new_rows = rows
         self._with_url = with_url
         self._clear()
 
     def _clear(self) -> None:
-        self._chunks: list[Columns] = []
-        self._rows = 0
-        self._size_bytes = 0
+        self._rows = self._new_rows()
+        self._row_count = 0
         self._file_ids: list[str] = []
         self._urls: list[str] = []
         self._counts: list[int] = []
@@ -60,20 +43,17 @@ class _Table:
             self._file_ids.append(file_id)
             self._urls.append(audio_url)
             self._counts.append(rows)
-            self._rows += rows
+            self._row_count += rows
 
-    def take(self, columns: Columns) -> None:
-        """Make a batch's columns part of the row group, and write it out when it is full."""
-        self._chunks.append(columns)
-        self._size_bytes += sum(column.nbytes for column in columns.values())
-        if self.file.is_full(self._rows, self._size_bytes):
+    def take(self, batch: Batch) -> None:
+        """Make a batch's rows part of the row group, and write it out when it is full."""
+        self._rows.take(batch)
+        if self.file.is_full(self._row_count, self._rows.size_bytes):
             self.flush()
 
     def flush(self) -> None:
-        if self._rows:
-            columns = {
-                name: pa.chunked_array([chunk[name] for chunk in self._chunks]) for name in self._chunks[0]
-            }
+        if self._row_count:
+            columns = dict(self._rows.columns())
             columns["file_id"] = repeated_texts(self._file_ids, self._counts)
             if self._with_url:
                 columns["audio_url"] = repeated_texts(self._urls, self._counts)
@@ -100,18 +80,18 @@ class PartWriter:
         self._pending_bytes = 0
         self._parts: Mapping[str, Part] | None = None
 
-        def table(name: str, *, with_url: bool) -> _Table:
+        def table(name: str, rows: Callable[[], Rows], *, with_url: bool) -> _Table:
             path = folder / f"{name}.parquet"
             # A part of an earlier, interrupted run must not be taken for one of this run.
             path.unlink(missing_ok=True)
             file = ParquetFile(
                 name, path, row_group_rows=row_group_rows[name], row_group_bytes=row_group_bytes
             )
-            return _Table(name, file, with_url=with_url)
+            return _Table(name, file, rows, with_url=with_url)
 
-        self._transcripts = table("transcripts", with_url=True)
-        self._phrases = table("phrases", with_url=True)
-        self._words = table("words", with_url=False)
+        self._transcripts = table("transcripts", TranscriptRows, with_url=True)
+        self._phrases = table("phrases", PhraseRows, with_url=True)
+        self._words = table("words", WordRows, with_url=False)
         self._begin_batch()
 
     def __enter__(self) -> Self:
@@ -129,28 +109,20 @@ class PartWriter:
         """Add one result file's rows; raises InvalidResultFile, and then none of its rows is written."""
         if self._parts is not None:
             raise ValueError("this PartWriter is closed")
-        with _without_gc():
-            result = decode_result(raw)
-            phrases = result.phrases or []
-            best = best_alternatives(phrases)
-            transcripts = channel_transcripts(result, phrases, best)
-            duration_ms = result.duration_ms
-            # From here on nothing depends on the file's content any more: no row can fail to be added.
-            self._transcripts.count(file_id, audio_url, self._transcript_batch.add(transcripts, duration_ms))
-            spoken, words = self._speech_batch.add(phrases, best)
-            self._phrases.count(file_id, audio_url, spoken)
-            self._words.count(file_id, audio_url, words)
-        self._pending_bytes += len(raw)
+        return self.add_result(file_id, audio_url, decode_result(raw), size_bytes=len(raw))
+
+    def add_result(
+        self, file_id: str, audio_url: str, result: ResultFile, *, size_bytes: int
+    ) -> ResultSummary:
+        """Add the rows of one result file that is decoded already, and was so large as JSON."""
+        summary = self._batch.add(result)
+        self._transcripts.count(file_id, audio_url, summary.channels)
+        self._phrases.count(file_id, audio_url, summary.phrases)
+        self._words.count(file_id, audio_url, summary.words)
+        self._pending_bytes += size_bytes
         if self._pending_bytes >= self._batch_bytes:
             self._end_batch()
-        return ResultSummary(
-            duration_ms=duration_ms,
-            channels=len(transcripts),
-            phrases=spoken,
-            words=words,
-            locale=main_locale(phrases),
-            source_url=result.source,
-        )
+        return summary
 
     def close(self) -> Mapping[str, Part]:
         """End the parts. A table without a row has no part and is not in the mapping."""
@@ -172,25 +144,11 @@ class PartWriter:
         self._parts = MappingProxyType({})
 
     def _begin_batch(self) -> None:
-        self._transcript_batch = TranscriptBatch()
-        self._speech_batch = SpeechBatch()
+        self._batch = Batch()
         self._pending_bytes = 0
 
     def _end_batch(self) -> None:
-        with _without_gc():
-            self._transcripts.take(self._transcript_batch.columns())
-            self._phrases.take(self._speech_batch.phrase_columns())
-            self._words.take(self._speech_batch.word_columns())
+        self._batch.end()
+        for table in (self._transcripts, self._phrases, self._words):
+            table.take(self._batch)
         self._begin_batch()
-
-
-@contextmanager
-def _without_gc() -> Iterator[None]:
-    """Keep the garbage collector from walking over thousands of young values that can't form a cycle."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
