@@ -32,8 +32,10 @@ from speech_backfill.ledger.records import (
 from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import Outcome, Shard, Status
 from speech_backfill.observe import look, past_deadline
-from speech_backfill.raw_results import kept_results, raw_line, raw_results
+from speech_backfill.raw_results import kept_results, raw_results, write_line
+from speech_backfill.results.decode import decode_result
 from speech_backfill.results.errors import InvalidResultFile
+from speech_backfill.results.model import ResultFile
 from speech_backfill.results.source import source_of
 from speech_backfill.services import Services
 from speech_backfill.settings import Settings
@@ -275,6 +277,8 @@ class _Accounts:
         self._record = record
         self._ended_at = datetime.fromtimestamp(ended_at, UTC) if ended_at else None
         self._accounts = accounts
+        # Worked out of the options' content, so once for all files.
+        self._options_id = placement.chunk.options.options_id
         self._by_url = {one.url: one for one in files}
 
     def find(self, source_url: str | None) -> ChunkedFile | None:
@@ -323,7 +327,7 @@ class _Accounts:
             phrases=summary.phrases if summary else None,
             words=summary.words if summary else None,
             locale=(summary.locale if summary else None) or options.locale,
-            options_id=options.options_id,
+            options_id=self._options_id,
             resource=record.resource if record else None,
             transcription_id=record.transcription_id if record else None,
             attempt=record.attempt if record else None,
@@ -347,19 +351,25 @@ def _result(
             log.warning("%s: %s: %s", files.placement.token, entry.name, problem)
             return
         case Fetched(entry=entry, raw=content):
-            file = files.find(source_of(content))
+            result: ResultFile | InvalidResultFile
+            try:
+                result = decode_result(content)
+                source = result.source
+            except InvalidResultFile as error:
+                # Even a spoilt file mostly says whose it is: that audio file fails with a reason.
+                result, source = error, source_of(content)
+            file = files.find(source)
             if file is None:
                 log.warning(
                     "%s: %s names no audio file that is still open", files.placement.token, entry.name
                 )
                 return
-            try:
-                summary = parts.add(file.file_id, file.url, content)
-            except InvalidResultFile as error:
-                yield files.row(file, Outcome.FAILED, code=OurCode.INVALID_RESULT, message=str(error))
+            if isinstance(result, InvalidResultFile):
+                yield files.row(file, Outcome.FAILED, code=OurCode.INVALID_RESULT, message=str(result))
                 return
+            summary = parts.add_result(file.file_id, file.url, result, size_bytes=len(content))
             if raw is not None:
-                raw.write(raw_line(file.file_id, content))
+                write_line(raw, file.file_id, content)
             yield files.row(file, Outcome.TRANSCRIBED, summary=summary, raw_path=raw_path)
 
 

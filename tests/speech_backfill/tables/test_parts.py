@@ -288,6 +288,7 @@ def test_merging_does_not_import_pandas(tmp_path):
     program = f"""
 import sys
 from pathlib import Path
+import speech_backfill.merge
 from speech_backfill.model import Outcome
 from speech_backfill.results.report import read_report
 from speech_backfill.tables.outcomes import OutcomesWriter
