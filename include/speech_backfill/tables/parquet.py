@@ -1,7 +1,8 @@
 """One Parquet file of one table: schema, encodings and row groups; it never knows what a row means.
 
 Encodings are chosen for what every reader understands. BYTE_STREAM_SPLIT would make confidences a little smaller, but
-Spark's vectorised reader learnt it in 2026 only, and the releases before refuse the file.
+Spark's vectorised reader learnt it in 2026 only, and the releases before refuse the file. There is no page index: columns
+by which rows are looked for have a page in each row group, whose statistics the footer has already.
 """
 
 from __future__ import annotations
@@ -129,6 +130,8 @@ class ParquetFile:
             self._writer = self._open(schema)
         self._writer.write_table(rows, row_group_size=len(rows))
         self._rows += len(rows)
+        # Arrow's allocator would keep what was freed, and more with every row group.
+        pa.default_memory_pool().release_unused()
 
     def close(self) -> Part | None:
         """End the file; None when nothing was ever written, for then there is no file."""
@@ -157,7 +160,6 @@ class ParquetFile:
             use_dictionary=list(dictionary),
             column_encoding=dict(_ENCODINGS[self._table]) or None,
             write_statistics=_with_statistics(declared.names),
-            write_page_index=True,
             # The schema of the batches has dictionaries, which readers would take over; the declared one follows.
             store_schema=False,
         )

@@ -57,8 +57,9 @@ class _Table:
             columns["file_id"] = repeated_texts(self._file_ids, self._counts)
             if self._with_url:
                 columns["audio_url"] = repeated_texts(self._urls, self._counts)
+            # What the columns were made of goes before they are written: that is when most memory is taken.
+            self._clear()
             self.file.write_row_group(columns)
-        self._clear()
 
 
 class PartWriter:
