@@ -12,6 +12,10 @@ _NOT_MEASUREMENTS = {
     "contrast_schedule",
     "contrast_score",
     "figures",
+    "json_to_parquet",
+    "local_shard",
+    "regions",
+    "result_files",
     "straightforward_client",
     "straightforward_life",
 }

@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bench.figures import Figure
+from bench.figures import Figure, at_least, table
 from local import azurite, emulator
 from local.checkout import this_checkout
 from local.ports import free_port
@@ -295,16 +295,12 @@ def figures(used: dict[tuple[str, str], Used]) -> list[Figure]:
     for server in SERVERS:
         mine, other = used[server, OURS], used[server, THEIRS]
         assert (mine.files, mine.bytes) == (other.files, other.bytes), "the clients did not fetch the same"
-        ratio = other.ms / mine.ms
-        found.append(
-            Figure(
-                what=f"fetch of {mine.files:,} result files from {server}, client CPU, "
-                f"against azure-storage-blob with {THREADS} threads",
-                goal=f"{GOAL:g} times less",
-                measured=f"{ratio:.1f} times less ({mine.ms:.2f} against {other.ms:.2f} ms a file)",
-                good=ratio >= GOAL,
-            )
+        what = (
+            f"fetch of {mine.files:,} result files from {server}, client CPU, "
+            f"against azure-storage-blob with {THREADS} threads"
         )
+        unit = f"times less ({mine.ms:.2f} against {other.ms:.2f} ms a file)"
+        found.append(at_least(what, GOAL, other.ms / mine.ms, unit))
     return found
 
 
@@ -352,8 +348,7 @@ def main(arguments: list[str]) -> int:
             f"(rounds {min(one.rounds_ms):.3f} to {max(one.rounds_ms):.3f}), "
             f"{one.files / one.wall_seconds:5.0f} files a second, {one.bytes / one.files / 1000:.1f} KB a file"
         )
-    for figure in figures(used):
-        print(f"{figure.what}: {figure.measured}; goal {figure.goal}: {'good' if figure.good else 'MISSED'}")
+    print(table(figures(used)))
     return 0
 
 

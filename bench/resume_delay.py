@@ -13,7 +13,7 @@ import statistics
 from datetime import datetime
 from urllib.parse import quote
 
-from bench.figures import Figure
+from bench.figures import Figure, at_most
 from bench.regions import SECONDS, four_regions
 from local import dag_run
 
@@ -71,11 +71,5 @@ def rows(*, waits: int = 24) -> list[Figure]:
         f"\n{len(delays)} waits, transcriptions of up to {spread:.0f} s each, interval {INTERVAL_SECONDS:.0f} s"
     )
     print(f"delays             {', '.join(f'{one:.0f}' for one in sorted(delays))} s")
-    return [
-        Figure(
-            "delay from a transcription's end to the resumed task, default interval, median",
-            "≤ 0.6 of the interval",
-            f"{median / INTERVAL_SECONDS:.2f} of the interval ({median:.1f} s)",
-            median <= 0.6 * INTERVAL_SECONDS,
-        )
-    ]
+    what = "delay from a transcription's end to the resumed task, default interval, median"
+    return [at_most(what, 0.6, median / INTERVAL_SECONDS, f"of the interval ({median:.1f} s)")]
