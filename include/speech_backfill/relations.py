@@ -26,6 +26,8 @@ def relations(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             "autoinstall_known_extensions": False,
         },
     )
+    # Where Python was started with -c it takes itself for a console, and would draw on stdout.
+    connection.execute("SET enable_progress_bar = false")
     try:
         yield connection
     finally:
