@@ -23,7 +23,7 @@ RUN cd /tmp/requirements \
  && pip check \
  && airflow version | diff version-before.txt - \
  && python -W ignore -c "import airflow.providers.celery.executors.celery_executor, airflow.providers.microsoft.azure.hooks.wasb" \
- && python -c "import aiohttp, alembic, duckdb, httpx, msgspec, obstore, pandas, psycopg2, pyarrow, sqlalchemy, zstandard"
+ && python -c "import aiohttp, alembic, duckdb, httpx, msgspec, mutagen, obstore, pandas, psycopg2, pyarrow, sqlalchemy, zstandard"
 # The plugins folder is on the path too: Airflow finds the connection type's form there, and DAGs import the operators.
 ENV PYTHONPATH=/opt/airflow/include:/opt/airflow/plugins
 

@@ -10,7 +10,17 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-HEAVY = ["pyarrow", "duckdb", "obstore", "pandas", "alembic", "azure.identity", "azure.storage", "msgspec"]
+HEAVY = [
+    "pyarrow",
+    "duckdb",
+    "mutagen",
+    "obstore",
+    "pandas",
+    "alembic",
+    "azure.identity",
+    "azure.storage",
+    "msgspec",
+]
 
 
 def run(code, tmp_path):
@@ -59,7 +69,7 @@ def test_what_the_triggerer_imports_holds_no_tables(tmp_path):
         tmp_path,
     )
 
-    assert not {"pyarrow", "duckdb", "pandas", "obstore"} & set(loaded)
+    assert not {"pyarrow", "duckdb", "mutagen", "pandas", "obstore"} & set(loaded)
 
 
 @pytest.fixture(scope="module")
