@@ -73,15 +73,18 @@ class StorageAccount:
     blob_endpoint: str
     credential: Credential
 
-    def container(self, name: str, prefix: str = "") -> Any:
-        """An obstore AzureStore on container *name*, below *prefix*."""
+    def container(self, name: str, prefix: str = "", *, timeout_seconds: int = 120) -> Any:
+        """An obstore AzureStore on container *name*, below *prefix*; one request takes *timeout_seconds* at the most."""
         from obstore.store import AzureStore
 
         options: dict[str, Any] = {
             "account_name": self.name,
             "endpoint": self.blob_endpoint,
-            "client_options": {"allow_http": self.blob_endpoint.startswith("http://"), "timeout": "120s"},
-            "retry_config": {"max_retries": 4, "retry_timeout": timedelta(seconds=60)},
+            "client_options": {
+                "allow_http": self.blob_endpoint.startswith("http://"),
+                "timeout": f"{timeout_seconds}s",
+            },
+            "retry_config": {"max_retries": 4, "retry_timeout": timedelta(seconds=timeout_seconds / 2)},
         }
         match self.credential:
             case AccountKey(key=key):

@@ -1,9 +1,15 @@
-"""How long an audio file is, guessed from its size where nobody says. Reads no audio.
+"""How long an audio file is where nobody has said it: the rate of its format times its size. Reads no audio.
 
-The guesses are on the long side: a budget then stops too early rather than too late.
+What budgets reserve must be too much rather than too little. A format that was sampled when the plan was made has a rate
+of its own, pushed to the safe side (see plan/estimate.py); every other has a guess on the long side. Either holds for
+many files together: a chunk whose files are unlike the rest of their format may hold more audio than it reserves.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from speech_backfill.chunk_files import ChunkedFile
 from speech_backfill.settings import Settings
@@ -29,13 +35,33 @@ _BYTES_PER_SECOND = {
 _OTHER_BYTES_PER_SECOND = 8_000
 """8 kHz A-law in a WAV file: the least that a WAV of speech takes."""
 
+FORMAT_PATTERN = r"\.([A-Za-z0-9]{1,5})$"
+"""Finds the format in a URL: RE2's syntax and Python's."""
 
-def audio_ms(file: ChunkedFile, settings: Settings) -> int:
-    """The file's duration in milliseconds, or the guess."""
+_FORMAT = re.compile(FORMAT_PATTERN.replace("$", r"\Z"))
+
+NO_RATES: Mapping[str, float] = MappingProxyType({})
+"""Nothing was sampled."""
+
+
+def format_of(url: str) -> str:
+    """The suffix of *url* in lower case; empty where it has none that looks like one."""
+    found = _FORMAT.search(url)
+    return found.group(1).lower() if found else ""
+
+
+def guessed_seconds_per_byte(format_: str, settings: Settings) -> float:
+    """The rate of files of which nothing was read, on the long side."""
+    rate = settings.assumed_bytes_per_second or _BYTES_PER_SECOND.get(format_, _OTHER_BYTES_PER_SECOND)
+    return 1 / rate
+
+
+def audio_ms(
+    file: ChunkedFile, settings: Settings, *, seconds_per_byte: Mapping[str, float] = NO_RATES
+) -> int:
+    """The file's duration in milliseconds where it is known, else what to reserve for it: by *seconds_per_byte*, or the guess."""
     if file.duration_ms:
         return file.duration_ms
-    rate = settings.assumed_bytes_per_second
-    if not rate:
-        suffix = file.url.rpartition(".")[2].lower()
-        rate = _BYTES_PER_SECOND.get(suffix, _OTHER_BYTES_PER_SECOND)
-    return int((file.size_bytes or 0) / rate * 1000)
+    format_ = format_of(file.url)
+    rate = seconds_per_byte.get(format_) or guessed_seconds_per_byte(format_, settings)
+    return int((file.size_bytes or 0) * rate * 1000)

@@ -20,7 +20,7 @@ class MemoryAccount(StorageAccount):
 
     containers: dict[str, Any] = field(default_factory=dict, compare=False)
 
-    def container(self, name: str, prefix: str = "") -> Any:
+    def container(self, name: str, prefix: str = "", *, timeout_seconds: int = 120) -> Any:
         assert not prefix
         if name not in self.containers:
             raise FileNotFoundError("<Code>ContainerNotFound</Code>")
