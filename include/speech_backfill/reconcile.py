@@ -139,7 +139,7 @@ class Reconciler:
             taken = self._adopted(
                 connection, [one for one in claims.within(first, last) if one.chunk_id not in mine]
             )
-            chunks = [*((one, None) for one in taken), *self._cut(connection, plan.partition)]
+            chunks = [*((one, None) for one in taken), *self._cut(connection, plan)]
         start = 1 + max((one.shard for one in placed), default=-1)
         attempts = self.ledger.next_attempts([one.chunk_id for one, _ in chunks])
         for one in placements:
@@ -190,21 +190,24 @@ class Reconciler:
         return taken
 
     def _cut(
-        self, connection: duckdb.DuckDBPyConnection, partition: str
+        self, connection: duckdb.DuckDBPyConnection, plan: PlanRecord
     ) -> Iterator[tuple[ChunkRecord, str | None]]:
         """Chunks of the files that may be cured, written to the store, and the resource each had better keep away from."""
         examples = dict(
             connection.execute("SELECT options_id, min(chunk_id) FROM repairs GROUP BY 1").fetchall()
         )
         options = self.ledger.options_of_chunks(list(examples.values()))
+        # Plans that were made before rates were kept reserve by the guess.
+        rates = json.loads(self.store.get(paths.plan_summary(plan.plan_id))).get("seconds_per_byte", {})
         rows = batches(connection, f"SELECT * EXCLUDE (position, chunk_id) FROM repairs m ORDER BY {ORDER}")  # noqa: S608  our own
         for one in recut(rows, self.settings):
             write_chunk(self.store, one.chunk.chunk_id, list(one.chunk.files))
             record = chunk_record(
                 one.chunk,
-                partition=partition,
+                partition=plan.partition,
                 options=options[examples[one.chunk.options_id]],
                 settings=self.settings,
+                seconds_per_byte=rates,
             )
             yield record, one.away_from
 

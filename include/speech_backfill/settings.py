@@ -137,8 +137,14 @@ class Settings:
     )
     assumed_bytes_per_second: float = _knob(
         0.0,
-        "Assumed size of a second of audio where a manifest gives no duration; 0: by format, on the safe side for budgets.",
+        "Assumed size of a second of audio where neither manifest nor headers give a duration; 0: by format, on the safe side for budgets.",
         low=0,
+    )
+    probe_files: int = _knob(
+        400,
+        "Audio files whose headers a plan reads at the most where the manifest gives no duration, a few small requests each; of more files a sample is drawn, and the error stated. 0: none, durations are guessed from sizes.",
+        low=0,
+        high=10_000,
     )
     repair_rounds: int = _knob(
         1,

@@ -136,7 +136,7 @@ def limits_form(**section: Any) -> dict[str, Param]:
             type=["null", "number"],
             minimum=0,
             title="Budget (audio hours)",
-            description="Submission stops before more audio than this is submitted; durations that nobody knows are estimated, on the long side. Empty: no limit, or the one that the named budget has.",
+            description="Submission stops before more audio than this is submitted; durations that no manifest gives are read from headers or estimated, on the safe side. Empty: no limit, or the one that the named budget has.",
             **section,
         ),
         "budget_money": Param(

@@ -143,6 +143,7 @@ class Campaign:
             "files_per_transcription": 3,
             "max_shards": 4,
             "store": "memory://",
+            "probe_files": 0,  # there is no account to ask
             **knobs,
         }
         pipeline = Pipeline(

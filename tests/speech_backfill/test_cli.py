@@ -43,6 +43,7 @@ def environment(emulator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "SPEECH_BACKFILL_LEDGER": f"sqlite:///{tmp_path}/ledger.db",
         "SPEECH_BACKFILL_FILES_PER_TRANSCRIPTION": "2",
         "SPEECH_BACKFILL_POLL_INTERVAL_SECONDS": "0.2",
+        "SPEECH_BACKFILL_PROBE_FILES": "0",  # there is no account to ask
         "SPEECH_BACKFILL_RESOURCE_EAST_ENDPOINT": emulator,
         "SPEECH_BACKFILL_RESOURCE_EAST_KEY": KEY,
         "SPEECH_BACKFILL_ACCOUNT_ACCT_KEY": "YS1rZXktdGhhdC1ndWFyZHMtbm90aGluZw==",

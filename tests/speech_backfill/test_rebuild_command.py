@@ -42,6 +42,7 @@ def accepted(emulator: str, ledger_url: str, tmp_path: Path, monkeypatch: pytest
         "LEDGER": ledger_url,
         "FILES_PER_TRANSCRIPTION": "2",
         "POLL_INTERVAL_SECONDS": "0.2",
+        "PROBE_FILES": "0",  # there is no account to ask
         "RESOURCE_EAST_ENDPOINT": emulator,
         "RESOURCE_EAST_KEY": "east-key",
         "ACCOUNT_ACCT_KEY": "YS1rZXktdGhhdC1ndWFyZHMtbm90aGluZw==",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -20,7 +20,7 @@ import pyarrow as pa
 from speech_backfill import paths
 from speech_backfill.accounts import StorageAccounts
 from speech_backfill.chunk_files import file_ids, write_chunk
-from speech_backfill.durations import audio_ms
+from speech_backfill.durations import NO_RATES, audio_ms
 from speech_backfill.errors import EmptyManifest, ManifestError
 from speech_backfill.ledger.ledger import Claims, Ledger, NewPlacement, PlansChanged
 from speech_backfill.ledger.records import ChunkRecord, PlanRecord, PlanState
@@ -30,7 +30,9 @@ from speech_backfill.manifest.source import read_source
 from speech_backfill.model import TranscriptionOptions
 from speech_backfill.plan import frozen
 from speech_backfill.plan.cut import CutChunk, shards_of
+from speech_backfill.plan.estimate import estimate_audio
 from speech_backfill.plan.forecast import RegionForecast, forecast, regions_of
+from speech_backfill.plan.headers import HeaderReader
 from speech_backfill.plan.lines import LINES, write_lines
 from speech_backfill.plan.prior import Published, load_elsewhere, load_prior, published
 from speech_backfill.plan.request import PlanRequest, PlanSummary
@@ -59,15 +61,16 @@ class Planner:
     def plan(self, request: PlanRequest) -> PlanSummary:
         """Plan what *request* asks. Raises ManifestError, OptionsError or SettingsError with nothing planned."""
         quoted(request.partition)  # refuses keys that can't name a directory
+        headers = HeaderReader(self.accounts)
         while True:
             with tempfile.TemporaryDirectory(prefix="speech-backfill-plan-") as folder:
                 try:
-                    return self._plan(request, Path(folder))
+                    return self._plan(request, Path(folder), headers)
                 except PlansChanged:
                     # Others have planned, submitted or published some of these files meanwhile: look again.
                     continue
 
-    def _plan(self, request: PlanRequest, folder: Path) -> PlanSummary:
+    def _plan(self, request: PlanRequest, folder: Path, headers: HeaderReader) -> PlanSummary:
         # Claims first: what is settled and published after this look is missed by it, and so refuses the commit.
         claims = self.ledger.claims(
             request.partition, only_run_key=request.run_key if request.reprocess else None
@@ -77,6 +80,7 @@ class Planner:
             load_prior(connection, self.store, before, folder)
             self._load_own(connection, request)
             options, lines = self._decide(request, connection, folder, before)
+            audio = estimate_audio(connection, headers.durations, self.settings)
             digest = frozen.write_manifest(connection, folder / "manifest.parquet")
             salt = request.run_key if request.reprocess else ""
             plan_id = blake2b(
@@ -85,7 +89,12 @@ class Planner:
             ).hexdigest()
             bounds = _bounds(connection)
             chunks, under_way = self._chunks(
-                request, connection, options, salt, [] if bounds is None else claims.within(*bounds)
+                request,
+                connection,
+                options,
+                salt,
+                [] if bounds is None else claims.within(*bounds),
+                seconds_per_byte=audio.seconds_per_byte,
             )
             counted = _count(connection)
         attempts = self.ledger.next_attempts(one.chunk_id for one, _ in chunks)
@@ -101,7 +110,6 @@ class Planner:
             )
             for number, (chunk, away_from) in enumerate(chunks)
         ]
-        audio_hours = sum(one.audio_ms for one, _ in chunks) / 3_600_000
         shards = min(total, self.settings.max_shards)
         summary = PlanSummary(
             plan_id=plan_id,
@@ -118,11 +126,20 @@ class Planner:
             refused=counted.dispositions.get(frozen.REFUSED, 0),
             chunks=total,
             shards=shards,
-            audio_hours=audio_hours,
-            audio_hours_estimated=counted.unknown_durations > 0,
-            price=audio_hours * self.settings.price_per_audio_hour,
+            audio_hours=audio.hours,
+            audio_hours_estimated=audio.sampled + audio.guessed > 0,
+            price=audio.hours * self.settings.price_per_audio_hour,
             task_instances=shards * _TASKS_A_SHARD + _OTHER_TASKS,
             dry_run=request.dry_run,
+            audio_hours_error=audio.error_hours,
+            audio_hours_guessed=audio.guessed_hours,
+            durations_in_manifest=audio.known,
+            headers_asked=audio.asked,
+            headers_read=audio.read,
+            durations_sampled=audio.sampled,
+            durations_guessed=audio.guessed,
+            seconds_per_byte=dict(audio.seconds_per_byte),
+            price_per_audio_hour=self.settings.price_per_audio_hour,
             regions=self._forecast([one for one, _ in chunks]),
         )
         if not request.dry_run:
@@ -242,6 +259,8 @@ class Planner:
         options: dict[str, TranscriptionOptions],
         salt: str,
         claimed: Sequence[ChunkRecord],
+        *,
+        seconds_per_byte: Mapping[str, float],
     ) -> tuple[list[tuple[ChunkRecord, str | None]], int]:
         """Chunks that are claimed already and hold files of ours, then the rest freshly cut; and how many files were claimed.
 
@@ -260,7 +279,13 @@ class Planner:
         for one in recut(batches(connection, query), self.settings, salt=salt):
             if not request.dry_run:
                 write_chunk(self.store, one.chunk.chunk_id, list(one.chunk.files))
-            record = self._record(one.chunk, request.partition, options[one.chunk.options_id])
+            record = chunk_record(
+                one.chunk,
+                partition=request.partition,
+                options=options[one.chunk.options_id],
+                settings=self.settings,
+                seconds_per_byte=seconds_per_byte,
+            )
             chunks.append((record, one.away_from))
         return chunks, under_way
 
@@ -284,9 +309,6 @@ class Planner:
                 taken.append(chunk)
         (total,) = one_row(connection, "SELECT count(*) FROM claims")
         return taken, int(total)
-
-    def _record(self, one: CutChunk, partition: str, options: TranscriptionOptions) -> ChunkRecord:
-        return chunk_record(one, partition=partition, options=options, settings=self.settings)
 
     def _commit(
         self,
@@ -333,7 +355,6 @@ class Planner:
 class _Counted:
     dispositions: dict[str, int]
     distinct: int
-    unknown_durations: int
 
 
 def _bounds(connection: duckdb.DuckDBPyConnection) -> tuple[str, str] | None:
@@ -346,16 +367,18 @@ def _bounds(connection: duckdb.DuckDBPyConnection) -> tuple[str, str] | None:
 
 def _count(connection: duckdb.DuckDBPyConnection) -> _Counted:
     by = dict(connection.execute("SELECT disposition, count(*) FROM manifest GROUP BY 1").fetchall())
-    (unknown,) = one_row(
-        connection, "SELECT count(*) FROM manifest WHERE disposition = 'submit' AND duration_ms IS NULL"
-    )
-    return _Counted(by, frozen.distinct_lines(connection), int(unknown))
+    return _Counted(by, frozen.distinct_lines(connection))
 
 
 def chunk_record(
-    one: CutChunk, *, partition: str, options: TranscriptionOptions, settings: Settings
+    one: CutChunk,
+    *,
+    partition: str,
+    options: TranscriptionOptions,
+    settings: Settings,
+    seconds_per_byte: Mapping[str, float] = NO_RATES,
 ) -> ChunkRecord:
-    """What the ledger keeps of a chunk: sums and bounds, durations estimated from sizes where they are unknown."""
+    """What the ledger keeps of a chunk: sums and bounds; unknown durations as *seconds_per_byte* has them, else guessed."""
     urls = [file.url for file in one.files]
     return ChunkRecord(
         chunk_id=one.chunk_id,
@@ -363,7 +386,7 @@ def chunk_record(
         options=options,
         files=len(one.files),
         size_bytes=sum(file.size_bytes or 0 for file in one.files),
-        audio_ms=sum(audio_ms(file, settings) for file in one.files),
+        audio_ms=sum(audio_ms(file, settings, seconds_per_byte=seconds_per_byte) for file in one.files),
         first_url=min(urls),
         last_url=max(urls),
         residency=one.residency,

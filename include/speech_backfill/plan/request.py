@@ -60,13 +60,30 @@ class PlanSummary:
     chunks: int
     shards: int
     audio_hours: float
+    """The best estimate; what is reserved of a budget is more where durations are not known."""
     audio_hours_estimated: bool
-    """Whether some durations were estimated from sizes."""
+    """Whether some durations are neither in the manifest nor read from headers."""
     price: float
     task_instances: int
     dry_run: bool
+    # Younger than the first plans in a store, whose summaries lack them.
     regions: tuple[RegionForecast, ...] = ()
     """Where the audio goes and when it is done there, as far as can be told; empty where no resource is known."""
+    audio_hours_error: float = 0.0
+    """Half the width of the 95 % interval, from the sample; what is guessed has an error that nobody knows."""
+    audio_hours_guessed: float = 0.0
+    """Of the hours: from sizes at fixed rates, on the long side."""
+    durations_in_manifest: int = 0
+    headers_asked: int = 0
+    headers_read: int = 0
+    durations_sampled: int = 0
+    """Files estimated at the rate of their format's sample."""
+    durations_guessed: int = 0
+    """to_submit = durations_in_manifest + headers_read + durations_sampled + durations_guessed."""
+    seconds_per_byte: dict[str, float] = field(default_factory=dict)
+    """By format: what budgets reserve for files whose duration is not known, the rate plus two standard errors."""
+    price_per_audio_hour: float = 0.0
+    price_basis: str = "the setting SPEECH_BACKFILL_PRICE_PER_AUDIO_HOUR, not verified with Azure"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for an XCom or JSON."""
@@ -75,7 +92,6 @@ class PlanSummary:
     @property
     def text(self) -> str:
         """The summary for people."""
-        about = "about " if self.audio_hours_estimated else ""
         rows = [
             f"Plan {self.plan_id} of partition {self.partition}{' (dry run: nothing was written)' if self.dry_run else ''}",
             f"  source            {self.source or 'the published partition'}",
@@ -84,9 +100,59 @@ class PlanSummary:
             + (f" ({self.under_way:,} files under way already)" if self.under_way else ""),
             f"  done before       {self.carried:,} here, {self.elsewhere:,} in other partitions",
             f"  refused           {self.refused:,}",
-            f"  audio             {about}{self.audio_hours:,.2f} hours",
-            f"  price             {about}{self.price:,.2f} (at the price in the settings, not verified with Azure)",
+            f"  audio             {_about(self.audio_hours, self._error, unit=' h')} ({self._basis})",
+            f"  price             {_about(self.price, self._price_error)} (at the price in the settings, not verified with Azure)",
             *(f"  expected          {one.text}" for one in self.regions if one.hours),
             f"  task instances    {self.task_instances:,}",
         ]
         return "\n".join(rows)
+
+    @property
+    def _error(self) -> float | None:
+        """The hours' error; None where no sample says it."""
+        return self.audio_hours_error if self.durations_sampled or not self.audio_hours_estimated else None
+
+    @property
+    def _price_error(self) -> float | None:
+        return None if self._error is None else self._error * self.price_per_audio_hour
+
+    @property
+    def _basis(self) -> str:
+        """Where the hours come from."""
+        said = []
+        if not self.audio_hours_estimated:
+            sources = ["the manifest"] if self.durations_in_manifest or not self.headers_read else []
+            if self.headers_read:
+                sources.append(f"the headers of {self.headers_read:,} files")
+            said.append(f"exact, from {' and '.join(sources)}")
+        elif self.durations_sampled:
+            of = self.to_submit - self.durations_in_manifest
+            said.append(f"95 %, headers of {self.headers_read:,} of {of:,} files read")
+            if self.durations_in_manifest:
+                said.append(f"{self.durations_in_manifest:,} durations from the manifest")
+            if self.durations_guessed:
+                said.append(
+                    f"{self.durations_guessed:,} files guessed from sizes, {_figure(self.audio_hours_guessed)} h of it"
+                )
+        elif self.durations_guessed < self.to_submit:
+            said.append(
+                f"{self.durations_guessed:,} of {self.to_submit:,} files guessed from sizes, {_figure(self.audio_hours_guessed)} h of it"
+            )
+        else:
+            said.append("guessed from sizes")
+        unread = self.headers_asked - self.headers_read
+        if unread:
+            said.append(f"{unread:,} of {self.headers_asked:,} headers could not be read")
+        return "; ".join(said)
+
+
+def _about(value: float, error: float | None, *, unit: str = "") -> str:
+    """*value* with its error, where there is one."""
+    if error is None:
+        return f"about {_figure(value)}{unit}"
+    return f"{_figure(value)}{unit}" + (f" ± {_figure(error)}{unit}" if error else "")
+
+
+def _figure(value: float) -> str:
+    """*value* with two decimals, with more where it is so small that they would not tell."""
+    return f"{value:,.2f}" if not value or value >= 1 else f"{value:.4f}"

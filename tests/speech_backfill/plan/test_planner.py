@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,14 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from audio_files import wav
+from fakes.blob_server import BlobServer, blob_server
 from speech_backfill import paths
+from speech_backfill.accounts import AccountKey, StorageAccount, StorageAccounts
 from speech_backfill.chunk_files import read_chunk
 from speech_backfill.errors import EmptyManifest, ManifestError, SourceNotFound, StoreError
 from speech_backfill.ledger import schema
+from speech_backfill.ledger.ledger import Ledger, PlansChanged
 from speech_backfill.model import TranscriptionOptions
 from speech_backfill.plan.request import PlanSummary
 from speech_backfill.tables.errors import InvalidPartitionKey
@@ -464,3 +470,178 @@ def test_a_publication_while_a_plan_reads_is_noticed(
     plan = campaign.plan(NAMES[:3], partition="all")
     assert len(looks) == 2
     assert (plan.elsewhere, plan.to_submit, plan.chunks) == (3, 0, 0)
+
+
+# --- durations that are read from headers ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def blobs() -> Iterator[BlobServer]:
+    with blob_server() as server:
+        yield server
+
+
+@pytest.fixture
+def reading(campaign_with: Callable[..., Campaign], blobs: BlobServer) -> Callable[..., Campaign]:
+    """Makes installations whose account is there, with 16 kB a second in each blob."""
+
+    def make(**knobs: Any) -> Campaign:
+        made = campaign_with(**{"probe_files": 400, **knobs})
+        return replace(made, pipeline=replace(made.pipeline, accounts=blobs.accounts))
+
+    return make
+
+
+def _rows(blobs: BlobServer, count: int, *, said: str = "") -> list[list[str]]:
+    """Rows of *count* WAV files of 1, 2, 3 … seconds, which are there."""
+    rows = []
+    for number in range(count):
+        content = wav(bytes(16_000 * (number + 1)))
+        blobs.blobs[f"audio/{number}.wav"] = content
+        rows.append([blobs.url(f"audio/{number}.wav"), "e1", str(len(content)), said, ""])
+    return rows
+
+
+def test_durations_are_read_from_headers_and_kept_in_the_frozen_manifest(
+    reading: Callable[..., Campaign], blobs: BlobServer
+) -> None:
+    campaign = reading()
+    plan = campaign.plan([*_rows(blobs, 4), [blobs.url("audio/said.wav"), "e1", "99999", "10000", ""]])
+    assert plan.audio_hours == pytest.approx((1 + 2 + 3 + 4 + 10) / 3600)
+    assert (plan.durations_in_manifest, plan.headers_read, plan.audio_hours_error) == (1, 4, 0)
+    assert not plan.audio_hours_estimated
+    assert "exact, from the manifest and the headers of 4 files" in plan.text
+    assert [one["duration_ms"] for one in _manifest(campaign, plan)] == [1000, 2000, 3000, 4000, 10000]
+    placed = campaign.pipeline.ledger.placements(plan.plan_id, 0)
+    assert [one.chunk.audio_ms for one in placed] == [6000, 14000]
+    assert "audio/said.wav" not in blobs.requests
+    stored = json.loads(campaign.store.get(paths.plan_summary(plan.plan_id)))
+    assert stored["audio_hours"] == plan.audio_hours
+    assert stored["headers_read"] == 4
+    assert "not verified with Azure" in stored["price_basis"]
+
+
+def test_plan_and_chunks_are_the_same_whatever_could_be_read(
+    reading: Callable[..., Campaign], blobs: BlobServer
+) -> None:
+    rows = _rows(blobs, 8)
+    plans = [reading().plan(rows), reading(probe_files=0).plan(rows), reading(probe_files=5).plan(rows)]
+    blobs.blobs.clear()
+    campaign = reading()
+    plans.append(campaign.plan(rows))
+    assert len({one.plan_id for one in plans}) == 1
+    assert [one.headers_read for one in plans] == [8, 0, 5, 0]
+    assert len({tuple(_ids(campaign, one)) for one in plans}) == 1
+
+
+def test_a_manifest_that_is_written_keeps_its_durations(
+    reading: Callable[..., Campaign], blobs: BlobServer
+) -> None:
+    campaign = reading()
+    rows = _rows(blobs, 3)
+    plan = campaign.plan(rows)
+    before = campaign.everything_written()
+    blobs.blobs.clear()
+    assert campaign.plan(rows).plan_id == plan.plan_id
+    assert campaign.everything_written() == before
+
+
+def test_no_request_is_sent_where_probing_is_switched_off_and_none_for_a_known_duration(
+    reading: Callable[..., Campaign], blobs: BlobServer
+) -> None:
+    reading(probe_files=0).plan(_rows(blobs, 3))
+    reading().plan(_rows(blobs, 3, said="1000"))
+    assert not blobs.requests
+    assert reading().plan(_rows(blobs, 3), dry_run=True).headers_read == 3
+    assert sum(blobs.requests.values()) == 3
+
+
+def test_budgets_reserve_more_than_the_estimate_where_durations_are_sampled(
+    reading: Callable[..., Campaign], blobs: BlobServer
+) -> None:
+    campaign = reading(probe_files=10)
+    rows = _rows(blobs, 40)
+    # Every other file has half the bytes a second.
+    for number in range(0, 40, 2):
+        blobs.blobs[f"audio/{number}.wav"] = wav(bytes(16_000 * (number + 1)), frame=1)
+    plan = campaign.plan(rows)
+    assert (plan.headers_read, plan.durations_sampled, plan.durations_guessed) == (10, 30, 0)
+    assert plan.audio_hours_error > 0
+    reserved = sum(one.chunk.audio_ms for one in campaign.pipeline.ledger.placements(plan.plan_id, 0))
+    # Two standard errors more; the stated error is 2.262 of them for a sample of ten.
+    assert reserved / 3_600_000 - plan.audio_hours == pytest.approx(
+        plan.audio_hours_error * 2 / 2.262, rel=0.001
+    )
+    known = {one["audio_url"]: one["duration_ms"] for one in _manifest(campaign, plan) if one["duration_ms"]}
+    assert len(known) == 10
+    assert f"± {plan.audio_hours_error:.4f} h (95 %, headers of 10 of 40 files read)" in plan.text
+
+
+def test_an_account_that_is_not_there_leaves_the_guess(campaign_with: Callable[..., Campaign]) -> None:
+    campaign = campaign_with(probe_files=400)
+    nobody = StorageAccount("acct", "http://127.0.0.1:9/acct", AccountKey("a2V5"))
+    campaign = replace(campaign, pipeline=replace(campaign.pipeline, accounts=StorageAccounts.of([nobody])))
+    plan = campaign.plan([["http://127.0.0.1:9/acct/audio/a.wav", "e1", "32000", "", ""]])
+    assert plan.audio_hours == pytest.approx(4 / 3600)
+    assert plan.audio_hours_estimated
+    assert "about 0.0011 h (guessed from sizes; 1 of 1 headers could not be read)" in plan.text
+    (placed,) = campaign.pipeline.ledger.placements(plan.plan_id, 0)
+    assert placed.chunk.audio_ms == 4000
+
+
+def test_headers_are_not_read_again_where_others_have_planned_meanwhile(
+    reading: Callable[..., Campaign], blobs: BlobServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = reading()
+    rows = _rows(blobs, 3)
+    refused = [PlansChanged(), PlansChanged()]
+    commit = Ledger.commit_plan
+
+    def changed(self: Ledger, *arguments: Any, **more: Any) -> Any:
+        if refused:
+            raise refused.pop()
+        return commit(self, *arguments, **more)
+
+    monkeypatch.setattr(Ledger, "commit_plan", changed)
+    assert campaign.plan(rows).headers_read == 3
+    assert sum(blobs.requests.values()) == 3
+
+
+def test_a_repair_reserves_at_the_rate_that_was_sampled(
+    reading: Callable[..., Campaign], blobs: BlobServer
+) -> None:
+    campaign = reading(probe_files=10)
+    plan = campaign.plan(_rows(blobs, 40))
+    assert plan.seconds_per_byte["wav"] == pytest.approx(1 / 16_000, rel=0.01)
+    # One file of each chunk, so that the repair's chunks are new ones.
+    bad = {blobs.url(f"audio/{number}.wav"): (number + 1) * 1000 for number in range(0, 40, 3)}
+    campaign.says = lambda one: Bad(kind="Timeout") if one in bad else "words"
+    campaign.round(plan.plan_id)
+    assert campaign.pipeline.reconcile(plan.plan_id, 0)
+    repair = [one.chunk.audio_ms for one in campaign.pipeline.ledger.placements(plan.plan_id, 1)]
+    assert len(repair) == 5
+    assert sum(repair) == pytest.approx(sum(bad.values()), rel=0.01)
+
+
+def test_a_plan_that_was_stored_before_headers_were_read_is_repaired_and_published(
+    campaign: Campaign,
+) -> None:
+    plan = campaign.plan(NAMES)
+    path = paths.plan_summary(plan.plan_id)
+    old = json.loads(campaign.store.get(path))
+    young = {
+        "audio_hours_error", "audio_hours_guessed", "durations_in_manifest", "headers_asked", "headers_read",
+        "durations_sampled", "durations_guessed", "seconds_per_byte", "price_per_audio_hour", "price_basis",
+        "regions",
+    }  # fmt: skip
+    assert young < old.keys()
+    old = {name: value for name, value in old.items() if name not in young}
+    campaign.store.put(path, json.dumps(old).encode())
+    bad = [Bad(kind="Timeout")]
+    campaign.says = lambda one: bad.pop() if bad else f"words of {one}"
+    campaign.round(plan.plan_id)
+    assert campaign.pipeline.reconcile(plan.plan_id, 0)
+    campaign.round(plan.plan_id, 1)
+    assert campaign.pipeline.publish(plan.plan_id).transcribed == 8
+    summary = PlanSummary(**{name: value for name, value in old.items() if name in PlanSummary.__slots__})
+    assert "(exact, from the manifest)" in summary.text
