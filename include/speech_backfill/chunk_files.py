@@ -9,6 +9,7 @@ import zstandard
 from speech_backfill import paths
 from speech_backfill.errors import StoreError
 from speech_backfill.store import Store
+from speech_backfill.tables.columns import texts
 
 
 class ChunkedFile(msgspec.Struct, frozen=True, array_like=True):
@@ -43,4 +44,4 @@ def read_chunk(store: Store, chunk_id: str) -> list[ChunkedFile]:
 
 def file_ids(store: Store, chunk_id: str) -> pa.Table:
     """The ids of a chunk's files as a table with the column file_id, to join with. Raises StoreError as `read_chunk` does."""
-    return pa.table({"file_id": pa.array([one.file_id for one in read_chunk(store, chunk_id)], pa.string())})
+    return pa.table({"file_id": texts([one.file_id for one in read_chunk(store, chunk_id)])})

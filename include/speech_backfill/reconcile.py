@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from speech_backfill import paths
 from speech_backfill.chunk_files import file_ids, write_chunk
@@ -51,7 +52,7 @@ def load_outcomes(
     connection: duckdb.DuckDBPyConnection, ledger: Ledger, store: Store, plan_id: str, folder: Path
 ) -> list[Shard]:
     """Make the table `merged`: outcome rows of all rounds with columns round and shard; returns shards not merged."""
-    connection.register("no_outcomes", OUTCOMES.empty_table())
+    connection.register("no_outcomes", pa.Table.from_batches([], OUTCOMES))
     connection.execute(
         "CREATE TABLE merged AS SELECT *, 0::INTEGER AS round, 0::INTEGER AS shard FROM no_outcomes"
     )

@@ -20,6 +20,7 @@ from speech_backfill.error_classes import PASSING_MESSAGE, ErrorClass, OurCode, 
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.plan.cut import CutChunk, CutFile, Limits, cut
 from speech_backfill.settings import Settings
+from speech_backfill.tables.columns import optional_integers, texts
 
 COLUMNS = """m.options_id, coalesce(m.residency, '') AS residency, m.file_id, m.audio_url, m.etag, m.size_bytes, m.duration_ms,
        CASE WHEN c.most IS NULL THEN '' ELSE c.chunk_id || '-' || c.attempt END AS whole, c.most,
@@ -69,15 +70,15 @@ def load_cuts(connection: duckdb.DuckDBPyConnection, ledger: Ledger, relation: s
         ("trouble", codes_of(ErrorClass.ELSEWHERE)),
         ("passing", codes_of(ErrorClass.ELSEWHERE) + codes_of(ErrorClass.AGAIN)),
     ):
-        connection.register("some_codes", pa.table({"code": pa.array([one.lower() for one in codes])}))
+        connection.register("some_codes", pa.table({"code": texts([one.lower() for one in codes])}))
         connection.execute(f"CREATE TABLE {name} AS SELECT code FROM some_codes")  # noqa: S608  our own name
         connection.unregister("some_codes")
     chunks = [row[0] for row in connection.execute("SELECT DISTINCT chunk_id FROM tried").fetchall()]
     failed = sorted(ledger.failed_as_a_whole(chunks))
     known = pa.table(
         {
-            "chunk_id": pa.array([chunk for chunk, _ in failed], pa.string()),
-            "attempt": pa.array([attempt for _, attempt in failed], pa.int32()),
+            "chunk_id": texts([chunk for chunk, _ in failed]),
+            "attempt": optional_integers([attempt for _, attempt in failed], pa.int32()),
         }
     )
     connection.register("failed", known)

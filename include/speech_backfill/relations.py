@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-MEMORY_LIMIT = "256MB"
+MEMORY_LIMIT = "192MB"
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import pyarrow as pa
 from speech_backfill.durations import FORMAT_PATTERN, guessed_seconds_per_byte
 from speech_backfill.relations import one_row
 from speech_backfill.settings import Settings
+from speech_backfill.tables.columns import optional_integers, texts
 
 ReadDurations = Callable[[Sequence[str]], Mapping[str, int]]
 """(URLs) → the duration in milliseconds of those that could be read."""
@@ -164,7 +165,7 @@ def _note(connection: duckdb.DuckDBPyConnection, durations: Sequence[tuple[str, 
     if not durations:
         return
     ids, values = zip(*durations, strict=True)
-    table = pa.table({"file_id": pa.array(ids, pa.string()), "ms": pa.array(values, pa.int64())})
+    table = pa.table({"file_id": texts(ids), "ms": optional_integers(values, pa.int64())})
     connection.register("read_durations", table)
     connection.execute(
         "UPDATE manifest SET duration_ms = r.ms FROM read_durations r WHERE manifest.file_id = r.file_id"

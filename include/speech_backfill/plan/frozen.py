@@ -6,11 +6,12 @@ import hashlib
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from speech_backfill.relations import batches, one_row
+from speech_backfill.tables.columns import integers
 
 SUBMIT = "submit"
 CARRIED = "carried"
@@ -43,10 +44,15 @@ _DECIDE = f"""
 CREATE TABLE manifest AS
 WITH first_lines AS (
     SELECT min(line) AS line FROM lines GROUP BY {_ONE_FILE}
-), kept AS (
-    -- A line refused today (its audio is gone, say) must not take away what was transcribed and paid for before.
+), firsts AS (
     SELECT l.* FROM lines l SEMI JOIN first_lines USING (line)
-    WHERE l.error_code IS NULL OR l.audio_url NOT IN (SELECT audio_url FROM prior WHERE outcome = 'transcribed')
+), transcribed AS (
+    SELECT audio_url FROM prior WHERE outcome = 'transcribed'
+), kept AS (
+    SELECT * FROM firsts WHERE error_code IS NULL
+    UNION ALL
+    -- A line refused today (its audio is gone, say) must not take away what was transcribed and paid for before.
+    SELECT f.* FROM (SELECT * FROM firsts WHERE error_code IS NOT NULL) f ANTI JOIN transcribed USING (audio_url)
 ), decided AS (
     SELECT
         l.line, l.file_id, l.audio_url, l.etag, l.size_bytes, l.modified_at, l.duration_ms, l.options_id, l.residency,
@@ -68,17 +74,16 @@ WITH first_lines AS (
         9000000000000000000 AS line, p.file_id, p.audio_url, p.audio_etag AS etag, p.size_bytes,
         epoch(p.last_modified) AS modified_at, p.duration_ms, p.options_id, '' AS residency, 'carried' AS disposition,
         p.transcribed_in, p.error_code, p.error_message, p.manifest_columns
-    FROM prior p ANTI JOIN kept l ON l.audio_url = p.audio_url
+    FROM prior p ANTI JOIN (SELECT audio_url FROM kept) l USING (audio_url)
     WHERE p.outcome = 'transcribed'
 )
-SELECT row_number() OVER (ORDER BY line, audio_url) - 1 AS position, * EXCLUDE (line)
-FROM (SELECT * FROM decided UNION ALL SELECT * FROM gone)
+SELECT * FROM decided UNION ALL SELECT * FROM gone
 """  # noqa: S608  our own columns
 
 _ONLY_FAILED = """
 CREATE TABLE manifest AS
 SELECT
-    row_number() OVER (ORDER BY manifest_position, audio_url) - 1 AS position, file_id, audio_url, audio_etag AS etag,
+    manifest_position AS line, file_id, audio_url, audio_etag AS etag,
     size_bytes, epoch(last_modified) AS modified_at, duration_ms, options_id, coalesce(r.residency, '') AS residency,
     CASE
         WHEN outcome = 'transcribed' THEN 'carried'
@@ -91,9 +96,15 @@ SELECT
 FROM prior LEFT JOIN residencies r USING (chunk_id)
 """
 
+_DIGESTED = "file_id || ' ' || disposition || ' ' || coalesce(residency, '') || chr(10)"
+
 
 def decide(connection: duckdb.DuckDBPyConnection, *, reprocess: bool) -> None:
-    """Make the table `manifest` from `lines`, `prior`, `own` and `elsewhere`: one row for each URL, with a disposition."""
+    """Make the table `manifest` from `lines`, `prior`, `own` and `elsewhere`: one row for each URL, with a disposition.
+
+    It has `line` in the place of a position, which `write_manifest` gives. Nothing here needs all rows in memory at once:
+    no window over all of them, and no NOT IN of something large, which DuckDB can't spill.
+    """
     connection.execute(_DECIDE, {"reprocess": reprocess})
 
 
@@ -109,15 +120,21 @@ def decide_only_failed(connection: duckdb.DuckDBPyConnection, *, reprocess: bool
 
 
 def write_manifest(connection: duckdb.DuckDBPyConnection, target: Path) -> str:
-    """Write the table `manifest` in order and return the digest of its ids, dispositions and residencies."""
+    """Write the table `manifest` in order and return the digest of its ids, dispositions and residencies.
+
+    What is called `manifest` from then on is a view of the file.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    columns = ", ".join(f'"{name}"' for name in MANIFEST.names)
+    columns = ", ".join(f'"{name}"' for name in MANIFEST.names[1:])
+    query = f"SELECT {columns}, {_DIGESTED} AS digested FROM manifest ORDER BY line, audio_url"  # noqa: S608  our own names
+    position = 0
     with pq.ParquetWriter(target, MANIFEST, compression="zstd") as writer:
-        for batch in batches(connection, f"SELECT {columns} FROM manifest ORDER BY position"):  # noqa: S608  our own names
-            table = pa.Table.from_batches([batch]).cast(MANIFEST)
-            where = pc.fill_null(table["residency"], "")
-            joined = pc.binary_join_element_wise(table["file_id"], table["disposition"], where, " ")
-            for one in joined.to_pylist():
-                digest.update(one.encode() + b"\n")
-            writer.write_table(table)
+        for batch in batches(connection, query):
+            digest.update("".join(batch["digested"].to_pylist()).encode())
+            positions = integers(np.arange(position, position + len(batch)), pa.int64())
+            position += len(batch)
+            rows = pa.Table.from_batches([batch.drop_columns(["digested"])])
+            writer.write_table(rows.add_column(0, "position", positions).cast(MANIFEST))
+    connection.execute("DROP TABLE manifest")
+    connection.execute(f"CREATE VIEW manifest AS SELECT * FROM read_parquet('{target}')")  # noqa: S608  our own path
     return digest.hexdigest()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from speech_backfill.manifest.lines import ManifestLine, RefusedLine
 from speech_backfill.model import TranscriptionOptions
+from speech_backfill.tables.columns import optional_floats, optional_integers, string_maps, texts
 
 BATCH = 20_000
 
@@ -39,7 +41,7 @@ def write_lines(
     options: dict[str, TranscriptionOptions] = {}
     ids: dict[int, str] = {}
     with pq.ParquetWriter(target, LINES, compression="zstd", compression_level=1) as writer:
-        columns: list[list[object]] = [[] for _ in LINES]
+        rows: list[tuple[Any, ...]] = []
         for one in lines:
             match one:
                 case ManifestLine(number=number, file=file, options=asked):
@@ -49,7 +51,7 @@ def write_lines(
                         options_id = asked.options_id
                         options.setdefault(options_id, asked)
                         ids[id(options[options_id])] = options_id
-                    row: tuple[object, ...] = (
+                    row: tuple[Any, ...] = (
                         number,
                         file.url,
                         file.file_id(options_id),
@@ -59,7 +61,7 @@ def write_lines(
                         file.duration_ms,
                         options_id,
                         residency if file.residency is None else file.residency,
-                        list(file.manifest_columns.items()),
+                        file.manifest_columns,
                         None,
                         None,
                     )
@@ -67,17 +69,26 @@ def write_lines(
                     refused_id = hashlib.blake2b(
                         f"refused\n{number}\n{text}".encode(), digest_size=16
                     ).hexdigest()
-                    row = (number, text, refused_id, None, None, None, None, "", "", [], code, problem)
-            for column, value in zip(columns, row, strict=True):
-                column.append(value)
-            if len(columns[0]) >= BATCH:
-                _flush(writer, columns)
-                columns = [[] for _ in LINES]
-        if columns[0]:
-            _flush(writer, columns)
+                    row = (number, text, refused_id, None, None, None, None, "", "", {}, code, problem)
+            rows.append(row)
+            if len(rows) >= BATCH:
+                _flush(writer, rows)
+                rows = []
+        if rows:
+            _flush(writer, rows)
     return options
 
 
-def _flush(writer: pq.ParquetWriter, columns: list[list[object]]) -> None:
-    arrays = [pa.array(column, one.type) for column, one in zip(columns, LINES, strict=True)]
-    writer.write_table(pa.table(arrays, schema=LINES))
+def _flush(writer: pq.ParquetWriter, rows: Sequence[tuple[Any, ...]]) -> None:
+    arrays = [_column(one.type, values) for values, one in zip(zip(*rows, strict=True), LINES, strict=True)]
+    writer.write_table(pa.Table.from_arrays(arrays, schema=LINES))
+
+
+def _column(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
+    if pa.types.is_string(kind):
+        return texts(values)
+    if pa.types.is_map(kind):
+        return string_maps(values, kind)
+    if pa.types.is_floating(kind):
+        return optional_floats(values)
+    return optional_integers(values, kind)

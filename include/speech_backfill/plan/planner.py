@@ -41,6 +41,7 @@ from speech_backfill.relations import batches, one_row, relations
 from speech_backfill.settings import Settings
 from speech_backfill.speech.resource import SpeechResource
 from speech_backfill.store import Store
+from speech_backfill.tables.columns import texts
 from speech_backfill.tables.layout import quoted
 
 _TASKS_A_SHARD = 3
@@ -162,7 +163,7 @@ class Planner:
         """Make the table `own`: chunks that this very reprocessing run has paid for before, and must not pay for again."""
         paid = self.ledger.reprocessed_chunks(request.partition, request.run_key) if request.reprocess else []
         connection.execute("CREATE TABLE own (chunk_id VARCHAR)")
-        connection.register("paid", pa.table({"chunk_id": pa.array(paid, pa.string())}))
+        connection.register("paid", pa.table({"chunk_id": texts(paid)}))
         connection.execute("INSERT INTO own SELECT chunk_id FROM paid")
         connection.unregister("paid")
 
@@ -176,7 +177,7 @@ class Planner:
                     f"partition {request.partition}",
                     "nothing of it is published, so nothing of it has failed",
                 )
-            connection.register("lines", LINES.empty_table())
+            connection.register("lines", pa.Table.from_batches([], LINES))
             self._load_residencies(connection)
             frozen.decide_only_failed(connection, reprocess=request.reprocess)
             return self._published_options(connection, request), 0
@@ -221,8 +222,8 @@ class Planner:
         known = self.ledger.residencies_of_chunks([chunk_id for (chunk_id,) in rows])
         found = pa.table(
             {
-                "chunk_id": pa.array(list(known), pa.string()),
-                "residency": pa.array(list(known.values()), pa.string()),
+                "chunk_id": texts(list(known)),
+                "residency": texts(list(known.values())),
             }
         )
         connection.register("found_residencies", found)

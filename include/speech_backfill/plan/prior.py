@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from speech_backfill import paths
 from speech_backfill.errors import StoreError
@@ -47,27 +48,27 @@ def published(store: Store, partition: str) -> Published:
 
 
 def load_prior(connection: duckdb.DuckDBPyConnection, store: Store, before: Published, folder: Path) -> None:
-    """Make the table `prior`: the published outcomes of this partition, all columns; empty where there are none.
+    """Make the view `prior`: the published outcomes of this partition, all columns; empty where there are none.
 
     Raises UnreadablePartitionFile where a part that the partition file names is gone.
     """
-    parts = [] if before.partition is None else before.partition.parts("outcomes")
-    connection.register("no_outcomes", OUTCOMES.empty_table())
-    files: list[str] = []
-    for number, part in enumerate(parts):
-        local = folder / f"prior-{number}.parquet"
+    # An empty part of today's schema stands beside them: what older parts lack is null.
+    files = [folder / "prior.parquet"]
+    pq.ParquetWriter(files[0], OUTCOMES).close()
+    for number, part in enumerate([] if before.partition is None else before.partition.parts("outcomes")):
+        files.append(folder / f"prior-{number}.parquet")
         try:
-            store.download(part.path, local)
+            store.download(part.path, files[-1])
         except FileNotFoundError as error:
             assert before.partition is not None
             path = partition_file(before.partition.partition)
             raise UnreadablePartitionFile(path, f"the part {part.path} that it names is gone") from error
-        files.append(str(local))
-    connection.execute("CREATE TABLE prior AS SELECT * FROM no_outcomes")
-    if files:
-        connection.execute(
-            "INSERT INTO prior BY NAME SELECT * FROM read_parquet(?, hive_partitioning = false)", [files]
-        )
+    columns = ", ".join(f'"{name}"' for name in OUTCOMES.names)
+    named = ", ".join(f"'{one}'" for one in files)
+    connection.execute(
+        f"""CREATE VIEW prior AS SELECT {columns}
+            FROM read_parquet([{named}], union_by_name = true, hive_partitioning = false)"""  # noqa: S608  our own names
+    )
 
 
 def load_elsewhere(

@@ -84,6 +84,18 @@ def optional_integers(values: Sequence[int | None], kind: pa.DataType) -> pa.Arr
     return integers(np.fromiter((value or 0 for value in values), np.int64, len(values)), kind, there)
 
 
+def optional_floats(values: Sequence[float | None]) -> pa.Array:
+    """A float64 column from plain values."""
+    missing = values.count(None)
+    if missing == len(values):
+        return pa.nulls(missing, pa.float64())
+    there = np.fromiter((value is not None for value in values), np.bool_, len(values))
+    data = np.fromiter((value or 0.0 for value in values), np.float64, len(values))
+    return pa.Array.from_buffers(
+        pa.float64(), len(data), [None if missing == 0 else _bitmap(there), pa.py_buffer(data)]
+    )
+
+
 def milliseconds(ticks: Floats) -> pa.Array:
     """A column of milliseconds; null where the ticks are unknown or beyond belief. Halves are rounded to the even one."""
     there = np.abs(ticks) < MAX_TICKS
