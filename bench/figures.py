@@ -36,15 +36,17 @@ def told(what: str, measured: float, unit: str) -> Figure:
 
 def table(figures: Iterable[Figure]) -> str:
     """The figures as Markdown."""
-    rows = [f"| {one.what} |{_goal(one)} | {_said(one)} |" for one in figures]
+    rows = [f"| {one.what} |{goal(one)} | {said(one)} |" for one in figures]
     return "\n".join(["| what | goal | measured |", "|---|---:|---:|", *rows])
 
 
-def _goal(one: Figure) -> str:
+def goal(one: Figure) -> str:
+    """A table's cell with what is to be reached; empty where nothing is."""
     return "" if one.goal is None else f" {'≤' if one.at_most else '≥'} {_number(one.goal)}"
 
 
-def _said(one: Figure) -> str:
+def said(one: Figure) -> str:
+    """A table's cell with what was measured."""
     return f"{_number(one.measured)} {one.unit}".strip() + ("" if one.good else ", missed")
 
 

@@ -46,8 +46,13 @@ class Regions:
         """One that does."""
         httpx.post(f"{self.emulator}/admin/{path}", timeout=60).raise_for_status()
 
-    def upload_manifest(self, name: str, files: int, *, folder: str = "bench") -> str:
-        """A manifest with sizes, ETags and durations, so that nothing is looked up; the audio itself does not exist."""
+    def upload_manifest(
+        self, name: str, files: int, *, folder: str = "bench", calls: str | None = None
+    ) -> str:
+        """A manifest with sizes, ETags and durations, so that nothing is looked up; the audio itself does not exist.
+
+        It would lie below *calls*, or else beside the manifest.
+        """
         settings = from_mapping(
             {
                 "recogniser": {
@@ -61,7 +66,7 @@ class Regions:
         rows = csv.writer(text)
         rows.writerow(["uri", "etag", "size", "duration_ms", "agent"])
         for number in range(files):
-            url = f"{azurite.endpoint(port)}/{RECORDINGS_CONTAINER}/{folder}/{number % 100:02d}/call-{number:07d}.wav"
+            url = f"{azurite.endpoint(port)}/{RECORDINGS_CONTAINER}/{calls or folder}/{number % 100:02d}/call-{number:07d}.wav"
             duration_ms = synthetic_duration_ms(url, settings)
             rows.writerow([url, f"0x{number:016X}", duration_ms * 16, duration_ms, f"agent-{number % 37}"])
         with BlobServiceClient.from_connection_string(azurite.connection_string(port)) as service:
