@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.figures import Figure, at_most
+from bench.figures import Figure, at_most, table
 
 ROOT = Path(__file__).resolve().parent.parent
 DAGS = ("speech_backfill_daily", "speech_backfill_manifest", "speech_backfill_repair")
@@ -38,7 +38,9 @@ print(json.dumps({"seconds": spent, "airflow": [name for name in new if name.spl
 
 def main(_arguments: list[str]) -> int:
     """Measure and print."""
-    return 0 if all(one.good for one in rows()) else 1
+    found = rows()
+    print(table(found))
+    return 0 if all(one.good for one in found) else 1
 
 
 def rows() -> list[Figure]:

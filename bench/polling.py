@@ -14,7 +14,7 @@ import time
 
 import httpx
 
-from bench.figures import Figure, at_most
+from bench.figures import Figure, at_most, table
 from fakes.speech_service import FakeClock, FakeSpeechService
 from speech_backfill.speech.client import SpeechClient
 from speech_backfill.speech.retries import ONE_TRY
@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench polling", description=__doc__)
     parser.add_argument("--transcriptions", type=int, default=1000)
     found = rows(transcriptions=parser.parse_args(arguments).transcriptions)
+    print(table(found))
     return 0 if all(one.good for one in found) else 1
 
 

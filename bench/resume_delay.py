@@ -13,7 +13,7 @@ import statistics
 from datetime import datetime
 from urllib.parse import quote
 
-from bench.figures import Figure, at_most
+from bench.figures import Figure, at_most, table
 from bench.regions import SECONDS, four_regions
 from local import dag_run
 
@@ -33,6 +33,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench resume_delay", description=__doc__)
     parser.add_argument("--waits", type=int, default=24)
     found = rows(waits=parser.parse_args(arguments).waits)
+    print(table(found))
     return 0 if all(one.good for one in found) else 1
 
 
