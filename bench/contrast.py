@@ -32,6 +32,7 @@ import pandas as pd
 
 from bench.contrast_schedule import Row, schedule
 from bench.contrast_score import Score, Tables, due_seconds, score, text, total
+from bench.figures import Figure, at_most, told
 from bench.straightforward_client import Backfill
 from bench.straightforward_life import Blow, live
 from faults.life import ENDPOINT, PARTITION, Job
@@ -44,6 +45,7 @@ from speech_emulator.config import RecogniserSettings
 from speech_emulator.recognisers.synthetic import synthetic_duration_ms
 
 MOST_STARTS = 5
+SEED = 3
 
 
 class Client(Protocol):
@@ -220,36 +222,62 @@ def main(arguments: Sequence[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seed", type=int, default=3, help="draws what the kills hit, and the bad days")
+    parser.add_argument("--seed", type=int, default=SEED, help="draws what the kills hit, and the bad days")
     parser.add_argument("--only", nargs="*", default=[], help="rows whose name begins so")
     given = parser.parse_args(arguments)
-    rows = [
-        row
-        for row in schedule(given.seed)
-        if not given.only or any(row.trouble.name.startswith(one) for one in given.only)
+    try:
+        found = rows(seed=given.seed, only=given.only)
+    except NoSuchRow as error:
+        parser.error(str(error))
+    return 0 if all(one.good for one in found) else 1
+
+
+class NoSuchRow(Exception):
+    """No row of the schedule has such a name."""
+
+
+def rows(*, seed: int = SEED, only: Sequence[str] = ()) -> list[Figure]:
+    """Play the schedule with both clients. Raises NoSuchRow."""
+    chosen = [
+        row for row in schedule(seed) if not only or any(row.trouble.name.startswith(one) for one in only)
     ]
-    if not rows:
-        parser.error(f"no row begins with {' or '.join(given.only)}")
+    if not chosen:
+        raise NoSuchRow(f"no row begins with {' or '.join(only)}")
     began, seconds = time.monotonic(), _seconds()
     with tempfile.TemporaryDirectory(prefix="contrast-") as name, _clients(Path(name), seconds) as clients:
 
         def all_rows(client: Client) -> list[Score]:
             found = []
-            for row in rows:
+            for row in chosen:
                 found.append(play(client, row, seconds))
                 print(f"    {type(client).__name__}: {row.trouble.name}", file=sys.stderr, flush=True)
             return found
 
         # One core for each.
         with ThreadPoolExecutor(len(clients)) as pool:
-            theirs, ours = pool.map(all_rows, clients)
-    print(text(CLIENTS, [(row.trouble.name, pair) for row, *pair in zip(rows, theirs, ours, strict=True)]))
-    due = sum(due_seconds(seconds, row.trouble.outcomes) for row in rows)
-    for client, scores in zip(CLIENTS, (theirs, ours), strict=True):
-        one, never = total(scores), sum(not one.done for one in scores)
+            played = list(pool.map(all_rows, clients))
+    print(text(CLIENTS, [(row.trouble.name, pair) for row, *pair in zip(chosen, *played, strict=True)]))
+    due = sum(due_seconds(seconds, row.trouble.outcomes) for row in chosen)
+    totals = [total(scores) for scores in played]
+    never = [sum(not one.done for one in scores) for scores in played]
+    for client, one, undone in zip(CLIENTS, totals, never, strict=True):
         print(
             f"{client}: {one.extra_seconds / 3600:.2f} audio hours paid beyond the {due / 3600:.2f} due "
-            f"({one.extra_seconds / due:.1%}); {never} of {len(rows)} never done"
+            f"({one.extra_seconds / due:.1%}); {undone} of {len(chosen)} never done"
         )
-    print(f"seed {given.seed}, {time.monotonic() - began:.0f} s")
-    return 0 if all(one.clean for one in ours) else 1
+    print(f"seed {seed}, {time.monotonic() - began:.0f} s")
+    theirs, ours = totals
+    what = f"{len(chosen)} troubles, killed and disturbed"
+    beside = f"beside a straightforward client's {{}}, {what}"
+    return [
+        at_most(f"duplicates {beside.format(theirs.duplicates)}", 0, ours.duplicates, ""),
+        at_most(f"files lost {beside.format(theirs.lost)}", 0, ours.lost, ""),
+        at_most(f"files given up {beside.format(theirs.given_up)}", 0, ours.given_up, ""),
+        at_most(f"wrong rows {beside.format(theirs.wrong_rows)}", 0, ours.wrong_rows, ""),
+        at_most(f"runs that never end {beside.format(never[0])}", 0, never[1], ""),
+        told(
+            f"audio paid beyond what is due {beside.format(f'{theirs.extra_seconds / due:.1%}')}",
+            100 * ours.extra_seconds / due,
+            "%",
+        ),
+    ]

@@ -1,7 +1,6 @@
 """CPU and memory of turning result files into Parquet parts, beside pandas, DuckDB, polars and pyarrow in the same run.
 
-    python -m bench merge_decode                          # the ratios
-    python -m bench merge_decode --memory 1000 100000     # and the peak memory at two sizes
+    python -m bench merge_decode
 
 The corpus is generated: result files as the service writes them, with and without word times, from a fixed seed.
 Every figure is CPU time (user + system, all threads) of a process of its own, imports not counted, the least of the
@@ -23,7 +22,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.figures import Figure, at_least, at_most, table, told
+from bench.figures import Figure, at_least, table, told
 from bench.json_to_parquet import (
     duckdb_read_json,
     pandas_in_bulk,
@@ -40,7 +39,6 @@ ENGINES = {"DuckDB read_json": duckdb_read_json, "polars": polars_json, "pyarrow
 OTHERS = {PANDAS: pandas_per_file, PANDAS_BULK: pandas_in_bulk, **ENGINES}
 CANDIDATES = (OURS, SHARD, *OTHERS, READ, WRITE)
 
-_MEMORY_CORPUS = 500
 _CPU_SECONDS_A_PROCESS = 1.5
 
 
@@ -162,45 +160,13 @@ def measure(files: int, slow_files: int, rounds: int, folder: Path, *, words: bo
     return Measured(title, cost)
 
 
-def memory(sizes: Sequence[int], folder: Path) -> list[Figure]:
-    """Peak memory of a process that merges so many files; a small corpus is read again and again."""
-    peaks: dict[bool, dict[int, float]] = {}
-    for words in (True, False):
-        base = folder / f"memory-{words}"
-        corpus(base, _MEMORY_CORPUS, words=words)
-        print(f"\npeak memory {'with' if words else 'without'} word times")
-        peaks[words] = {}
-        for size in sizes:
-            mb, seconds, pandas = in_a_process("--peak-of", size, "--folder", base).split()
-            peaks[words][size] = float(mb)
-            print(f"  {size:9,} result files: {mb} MB, {seconds} CPU-s, pandas imported: {pandas}")
-    low, high = min(sizes), max(sizes)
-    growth = max(one[high] / one[low] - 1 for one in peaks.values())
-    return [
-        at_most(
-            f"merge, peak memory at {size:,} result files",
-            256,
-            max(one[size] for one in peaks.values()),
-            "MB",
-        )
-        for size in sizes
-    ] + [at_most(f"merge, growth of it from {low:,} to {high:,}", 15, 100 * growth, "%")]
-
-
-def peak_mb() -> float:
-    """The most memory that this process has ever had; not that of the one it was forked from."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-
-
 def rows(
     *,
     files: int = 200,
     pandas_files: int = 40,
     rounds: int = 3,
-    memory_sizes: Sequence[int] = (1_000, 100_000),
 ) -> list[Figure]:
-    """All figures of the merge beside their goals. Prints what they are made of."""
+    """CPU of the merge beside the goals. Prints what they are made of."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("pandas", "duckdb", "polars", "pyarrow"))
     print(f"Python {platform.python_version()}, {packages}, {platform.machine()}")
     figures: list[Figure] = []
@@ -210,8 +176,6 @@ def rows(
             folder = Path(scratch) / name
             measured = measure(files * factor, pandas_files * factor, rounds, folder, words=words)
             figures += measured.figures()
-        if memory_sizes:
-            figures += memory(memory_sizes, Path(scratch))
     return figures
 
 
@@ -227,15 +191,6 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--pandas-files", type=int, default=40, help="how many of them pandas gets")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--memory",
-        type=int,
-        nargs="+",
-        metavar="FILES",
-        default=[],
-        help="measure peak memory at these sizes, too",
-    )
-    parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--candidate", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
@@ -245,15 +200,7 @@ def main(arguments: list[str]) -> int:
             work = work_of(given.candidate, paths, Path(out))
             print(least_cpu_seconds(work))
             return 0
-        if given.peak_of is not None:
-            paths = sorted(given.folder.glob("*.json"))
-            repeated = [paths[index % len(paths)] for index in range(given.peak_of)]
-            seconds = cpu_seconds(lambda: ours(repeated, Path(out)))
-            print(f"{peak_mb():.0f} {seconds:.1f} {'pandas' in sys.modules}")
-            return 0
-    figures = rows(
-        files=given.files, pandas_files=given.pandas_files, rounds=given.rounds, memory_sizes=given.memory
-    )
+    figures = rows(files=given.files, pandas_files=given.pandas_files, rounds=given.rounds)
     print("\n" + table(figures))
     return 0
 
