@@ -59,7 +59,7 @@ lock: install ## pin the newest fitting packages: requirements.txt and package-l
 	@.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header requirements.in -o requirements.txt
 	@npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
-bench: install ## run a measurement of bench/ (ARGS="contrast": a straightforward client beside ours), or list them
+bench: install ## measure everything, in up to 40 minutes, into docs/BENCHMARKS.md (ARGS="polling": some of it; ARGS=--list)
 	@PYTHONPATH=$(PYTHONPATH):tests:. $(VENV_PATH) $(RUN) -m bench $(ARGS)
 
 faults: install ## kill, freeze and disturb runs at every point and print what came of it (ARGS="--quick")
