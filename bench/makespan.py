@@ -28,10 +28,11 @@ PER_SHARD = 21
 SETTINGS = {
     "SPEECH_RECOGNISER": "synthetic",
     "SPEECH_BACKFILL_FILES_PER_TRANSCRIPTION": str(FILES_EACH),
-    # What a region that went down has left in doubt is posted again after both: three minutes by default, the tenth part
-    # of a transcription that would be a hundred of them at this scale.
+    # What was on its way to a region that goes down is in doubt until these are over: three minutes by default, the tenth
+    # part of a transcription there, and the time of a hundred at this scale.
     "SPEECH_BACKFILL_SUBMIT_TIMEOUT_SECONDS": "10",
     "SPEECH_BACKFILL_LOOKUP_GRACE_SECONDS": "10",
+    "SPEECH_BACKFILL_LEASE_SECONDS": "20",
     "SPEECH_BACKFILL_POLL_INTERVAL_SECONDS": "2",
     "SPEECH_BACKFILL_FIRST_LOOK_SECONDS": "10",
     "SPEECH_BACKFILL_AUDIO_SPEED": str(AUDIO_SPEED),
@@ -83,6 +84,10 @@ def rows(*, transcriptions: int = 1000, outage_seconds: float = 0.0) -> list[Fig
         f"ideal schedule     {ideal:.1f} s (work of {work:.1f} s, {capacity} regions, {outage.seconds:.0f} s of outage)"
     )
     print(f"makespan           {makespan:.1f} s from the first submission to the last end")
+    for region in REGIONS:
+        mine = [one for one in made if one["resource"] == region]
+        if mine:
+            print(f"  {region:<16} {_idle(mine, first=first, last=last)}")
     print(
         f"the whole run      {seconds:.1f} s, plan and publication included; {len(ended.tasks)} task instances, {len(submits)} shards"
     )
@@ -101,6 +106,15 @@ def rows(*, transcriptions: int = 1000, outage_seconds: float = 0.0) -> list[Fig
     ratio = makespan / ideal
     figure = at_most(what, GOAL, ratio, f"({makespan:.0f} s against {ideal:.0f} s)")
     return [figure if right else replace(figure, good=False)]
+
+
+def _idle(made: list[dict], *, first: float, last: float) -> str:
+    """Where one region's time went: before its first transcription began, after its last one, and between."""
+    spans = sorted((one["ended_at"] - one["billed_ms"] / 1000 / AUDIO_SPEED, one["ended_at"]) for one in made)
+    busy = sum(end - begin for begin, end in spans)
+    before, after = spans[0][0] - first, last - spans[-1][1]
+    between = max(0.0, last - first - busy - before - after)
+    return f"busy {busy:.1f} s; idle {before:.1f} s before, {between:.1f} s between, {after:.1f} s after"
 
 
 class _Outage(threading.Thread):
