@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench import record
+from bench import record, scale
 from bench.figures import Figure, table
 from bench.parts import PARTS, Part, part
 from bench.record import EVERYTHING, Measured
@@ -154,7 +154,9 @@ def _measure(parts: Iterable[Part], command: str, *, write: bool) -> int:
     print(f"\n{record.rendered(record.read() if command == EVERYTHING else shown, order)}\n")
     if write:
         record.write_page(order)
-        print(f"Written: {record.RECORD.relative_to(record.ROOT)}, {record.PAGE.relative_to(record.ROOT)}")
+        scale.write_page()
+        written = (record.RECORD, record.PAGE, scale.PAGE)
+        print(f"Written: {', '.join(str(one.relative_to(record.ROOT)) for one in written)}")
     missed = [figure.what for one in run.measured for figure in one.figures if not figure.good]
     print("".join(f"missed       {what}\n" for what in missed), end="")
     print("".join(f"broke down   {one}\n" for one in run.broken), end="")

@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bench.figures import Figure, at_least, table
+from bench.figures import Figure, at_least, table, told
 from local import azurite, emulator
 from local.checkout import this_checkout
 from local.ports import free_port
@@ -301,6 +301,7 @@ def figures(used: dict[tuple[str, str], Used]) -> list[Figure]:
         )
         unit = f"times less ({mine.ms:.2f} against {other.ms:.2f} ms a file)"
         found.append(at_least(what, GOAL, other.ms / mine.ms, unit))
+        found.append(told(f"fetch from {server}, CPU of ours", mine.ms, "ms a file"))
     return found
 
 

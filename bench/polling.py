@@ -14,7 +14,7 @@ import time
 
 import httpx
 
-from bench.figures import Figure, at_most, table
+from bench.figures import Figure, at_most, table, told
 from fakes.speech_service import FakeClock, FakeSpeechService
 from speech_backfill.speech.client import SpeechClient
 from speech_backfill.speech.retries import ONE_TRY
@@ -47,7 +47,10 @@ def rows(*, transcriptions: int = 1000) -> list[Figure]:
     print(f"one GET a minute    {minutes:,}")
     print(f"simulated in        {time.process_time() - began:.1f} s of CPU")
     what = f"status requests over a {HOURS}-hour simulated backlog of {transcriptions:,} transcriptions, against one GET a minute each"
-    return [at_most(what, 1.0, share * 100, f"% ({looks:,} against {minutes:,})")]
+    return [
+        at_most(what, 1.0, share * 100, f"% ({looks:,} against {minutes:,})"),
+        told("the same, status requests a transcription", looks / transcriptions, ""),
+    ]
 
 
 class _Clock(FakeClock):
