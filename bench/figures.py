@@ -42,7 +42,11 @@ def table(figures: Iterable[Figure]) -> str:
 
 def goal(one: Figure) -> str:
     """A table's cell with what is to be reached; empty where nothing is."""
-    return "" if one.goal is None else f" {'≤' if one.at_most else '≥'} {_number(one.goal)}"
+    if one.goal is None:
+        return ""
+    # Of all units a percentage is the one that would be taken for something else.
+    unit = " %" if one.unit.startswith("%") else ""
+    return f" {'≤' if one.at_most else '≥'} {_number(one.goal)}{unit}"
 
 
 def said(one: Figure) -> str:

@@ -1,4 +1,4 @@
-"""CPU and memory of turning result files into Parquet parts, beside pandas, DuckDB, polars and pyarrow in the same run.
+"""CPU of turning result files into Parquet parts, beside pandas, DuckDB, polars and pyarrow in the same run.
 
     python -m bench merge_decode
 

@@ -13,11 +13,17 @@ def test_a_figure_is_good_when_it_reaches_its_goal():
 
 def test_the_table_shows_goals_and_marks_what_missed_them():
     assert table(
-        [at_least("speed", 20, 19.9, "times"), at_most("memory", 256, 148, "MB"), told("rows", 1e6, "")]
+        [
+            at_least("speed", 20, 19.9, "times"),
+            at_most("memory", 256, 148, "MB"),
+            at_most("requests", 1, 0.09, "% (640 against 720,240)"),
+            told("rows", 1e6, ""),
+        ]
     ) == (
         "| what | goal | measured |\n"
         "|---|---:|---:|\n"
         "| speed | ≥ 20 | 19.90 times, missed |\n"
         "| memory | ≤ 256 | 148 MB |\n"
+        "| requests | ≤ 1 % | 0.09 % (640 against 720,240) |\n"
         "| rows | | 1,000,000 |"
     )
