@@ -19,6 +19,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
+from urllib.parse import quote
 
 from bench.figures import Figure, at_least, at_most, table
 from bench.regions import Regions, four_regions
@@ -183,9 +184,21 @@ class _Days:
                 print(f"runs     {time.monotonic() - began:>5.0f} s  {progress}")
                 said = progress
             if len(made) == runs and set(states) <= dag_run.ENDED:
+                self._tell_failures(dag, [str(one["dag_run_id"]) for one in made])
                 return states
             time.sleep(3)
         raise RuntimeError(f"the runs of {dag} have not ended after {_TIMEOUT_SECONDS:.0f} s: {said}")
+
+    def _tell_failures(self, dag: str, run_ids: list[str]) -> None:
+        """The last words of each task that has failed: a budget that ran out is one, and the only one that may be."""
+        api = self.regions.stack.airflow.api
+        for run_id in run_ids:
+            found = api.get(f"/dags/{dag}/dagRuns/{quote(run_id, safe='')}/taskInstances?limit=1000")
+            run = dag_run.EndedRun(run_id, "", 0.0, dag_run.task_states(found["task_instances"]))
+            for one in run.tasks:
+                if one.state == "failed":
+                    said = dag_run.log_tail(api, run_id, one, lines=3, dag_id=dag)
+                    print(f"{run_id} {one.task_id}[{one.map_index}], attempt {one.attempt}:\n{said}")
 
     def _environment(self) -> dict[str, str]:
         stack = self.regions.stack

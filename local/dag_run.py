@@ -174,19 +174,19 @@ def graph_order(task_id: str) -> tuple[bool, int, str]:
     return (False, position, task_id) if step in STEPS else (True, position, task_id)
 
 
-def failed_task_logs(api: Api, run: EndedRun) -> str:
+def failed_task_logs(api: Api, run: EndedRun, *, dag_id: str = DAG_ID) -> str:
     """The end of the log of each task that failed, for the message."""
     failed = [task for task in run.tasks if task.state == "failed"]
     return "\n".join(
-        f"{task.task_id}[{task.map_index}] failed:\n{indented(log_tail(api, run.run_id, task))}"
+        f"{task.task_id}[{task.map_index}] failed:\n{indented(log_tail(api, run.run_id, task, dag_id=dag_id))}"
         for task in failed
     )
 
 
-def log_tail(api: Api, run_id: str, task: TaskState, lines: int = 12) -> str:
+def log_tail(api: Api, run_id: str, task: TaskState, lines: int = 12, *, dag_id: str = DAG_ID) -> str:
     """The last *lines* that one attempt of a task has logged; a log that cannot be read must not hide the failure."""
     where = (
-        f"/dags/{DAG_ID}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task.task_id}/logs/{task.attempt}"
+        f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task.task_id}/logs/{task.attempt}"
     )
     try:
         content = api.get(f"{where}?map_index={task.map_index}&full_content=true")["content"]
