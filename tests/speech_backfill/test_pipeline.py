@@ -559,6 +559,17 @@ def test_what_a_budget_allowed_is_published_and_the_rest_waits_for_more(campaign
     assert len(campaign.texts()) == 8
 
 
+def test_a_partition_for_which_nothing_is_left_of_the_budget_is_published_and_goes_on(
+    campaign: Campaign,
+) -> None:
+    """Others have spent it all: every file is missing, for that reason, and a repair with more submits them."""
+    report = campaign.run(NAMES, budget_hours=0.0)
+    assert (report.transcribed, report.missing, report.over_budget, report.version) == (0, 8, 8, 1)
+    assert campaign.posts == 0
+    report = campaign.run([], budget_hours=1.0, run_key="repair", only_failed=True)
+    assert (report.transcribed, report.over_budget, report.version) == (8, 0, 2)
+
+
 def test_partitions_that_name_the_same_budget_share_it(campaign: Campaign) -> None:
     one_chunk = 6 / 3600
     shared = {"budget_name": "november", "budget_hours": 3 * one_chunk}
