@@ -197,8 +197,10 @@ class _Days:
             run = dag_run.EndedRun(run_id, "", 0.0, dag_run.task_states(found["task_instances"]))
             for one in run.tasks:
                 if one.state == "failed":
-                    said = dag_run.log_tail(api, run_id, one, lines=3, dag_id=dag)
-                    print(f"{run_id} {one.task_id}[{one.map_index}], attempt {one.attempt}:\n{said}")
+                    said = dag_run.log_tail(api, run_id, one, lines=1, dag_id=dag).splitlines()
+                    print(
+                        f"failed   {one.task_id}[{one.map_index}], attempt {one.attempt}: {' '.join(said[-1:])}"
+                    )
 
     def _environment(self) -> dict[str, str]:
         stack = self.regions.stack
