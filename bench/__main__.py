@@ -14,6 +14,7 @@ _NOT_MEASUREMENTS = {
     "figures",
     "json_to_parquet",
     "local_shard",
+    "process_memory",
     "regions",
     "result_files",
     "straightforward_client",
