@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from bench.figures import Figure, at_least, at_most, table, told
@@ -26,6 +26,9 @@ from bench.regions import Regions, four_regions
 from local import azurite, dag_run
 from local.scratch import cpu_seconds
 from local.stack import STORE_CONTAINER
+
+if TYPE_CHECKING:
+    from speech_backfill.store import Store
 
 SIZES = (10_000, 1_000_000)
 MOST_TASKS = 300
@@ -93,8 +96,8 @@ class Run:
     @property
     def accounted(self) -> int:
         """Audio files that are transcribed by publish's count and by that of every table."""
-        counted = [self.published[one].files if one in self.published else 0 for one in _TABLES]
-        return min(self.transcribed, *counted)
+        files = [self.published[one].files if one in self.published else 0 for one in _TABLES]
+        return min(self.transcribed, *files)
 
     @property
     def too_many(self) -> int:
@@ -194,7 +197,7 @@ def _run(files: int) -> Run:
             seconds=seconds,
             states=Counter(one.state for one in ended.tasks),
             transcribed=reported["transcribed"],
-            published=_published(regions),
+            published=counted(_store(regions), _PARTITION),
             emulator=regions.get("state"),
             cpu=cpu,
             ours=tasks | {name: peak for name, peak in peaks.items() if name.startswith(_TRIGGERER)},
@@ -212,6 +215,8 @@ class _Watched:
         self._names: dict[str, str] = {}
 
     def said(self) -> str:
+        """A line for people; fails at once where memory is not watched any more."""
+        assert self._memory.is_alive()
         state = self._regions.get("state")
         peaks = self.by_task()
         largest = max(peaks, key=lambda one: peaks[one], default="")
@@ -231,41 +236,44 @@ class _Watched:
         return self._memory.peaks.by_task(self._names)
 
 
-def _published(regions: Regions) -> dict[str, Counted]:
-    """Every published table, counted in its Parquet files."""
+def counted(store: Store, partition: str) -> dict[str, Counted]:
+    """Every published table that has rows, counted in its Parquet files; of outcomes those of transcribed files."""
     import duckdb
 
-    from speech_backfill.accounts import AccountKey, StorageAccount, StorageAccounts
-    from speech_backfill.store import Store
     from speech_backfill.tables.published import PublishedTables
 
-    account = StorageAccount(
-        azurite.ACCOUNT,
-        azurite.endpoint(regions.stack.ports.azurite),
-        AccountKey(azurite.WELL_KNOWN_KEY),
-    )
-    store = Store.open(f"az://{STORE_CONTAINER}/", StorageAccounts.of([account]))
     found = {}
     with tempfile.TemporaryDirectory(prefix="speech-backfill-million-") as folder:
-        for name, parts in PublishedTables(store).read(_PARTITION).tables.items():
+        for name, parts in PublishedTables(store).read(partition).tables.items():
+            if not parts:
+                continue
             paths = [Path(folder) / f"{name}-{number}.parquet" for number in range(len(parts))]
             for part, path in zip(parts, paths, strict=True):
                 store.download(part.path, path)
             only = "WHERE outcome = 'transcribed'" if name == "outcomes" else ""
-            [(counted, files)] = duckdb.sql(
+            [(rows, files)] = duckdb.execute(
                 f"SELECT count(*), count(DISTINCT file_id) FROM read_parquet($paths) {only}",
-                params={"paths": [str(one) for one in paths]},
+                {"paths": [str(one) for one in paths]},
             ).fetchall()
-            found[name] = Counted(counted, files)
+            found[name] = Counted(rows, files)
             for path in paths:
                 path.unlink()
     return found
 
 
+def _store(regions: Regions) -> Store:
+    from speech_backfill.accounts import AccountKey, StorageAccount, StorageAccounts
+    from speech_backfill.store import Store
+
+    endpoint = azurite.endpoint(regions.stack.ports.azurite)
+    account = StorageAccount(azurite.ACCOUNT, endpoint, AccountKey(azurite.WELL_KNOWN_KEY))
+    return Store.open(f"az://{STORE_CONTAINER}/", StorageAccounts.of([account]))
+
+
 def _tell(one: Run) -> None:
     print(f"\naudio files        {one.files:,}; {one.transcribed:,} transcribed, as publish says")
-    for name, counted in one.published.items():
-        print(f"rows published     {name} {counted.rows:,}, of {counted.files:,} files")
+    for name, published in one.published.items():
+        print(f"rows published     {name} {published.rows:,}, of {published.files:,} files")
     state = one.emulator
     print(
         f"emulator           {state['accepted']:,} transcriptions of {state['files']:,} files, "

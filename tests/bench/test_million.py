@@ -2,7 +2,15 @@ from __future__ import annotations
 
 from collections import Counter
 
-from bench.million import Counted, Run, figures
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.million import Counted, Run, counted, figures
+from speech_backfill.store import Store
+from speech_backfill.tables.layout import partition_file
+from speech_backfill.tables.published import PublishedPart, PublishedPartition
+from speech_backfill.tables.schema import SCHEMA_VERSION
 
 
 def tables(files: int) -> dict[str, Counted]:
@@ -53,3 +61,21 @@ def test_the_emulated_services_cpu_does_not_count_for_the_growth():
     growth = next(one for one in figures([small, large]) if one.unit == "x")
     assert round(growth.measured, 2) == 1.3
     assert not growth.good
+
+
+def test_published_tables_are_counted_by_rows_and_by_files_and_one_without_parts_is_left_out(tmp_path):
+    store = Store.open(str(tmp_path / "store"))
+    parts = {
+        "outcomes": {"file_id": ["a", "b", "c"], "outcome": ["transcribed", "transcribed", "failed"]},
+        "phrases": {"file_id": ["a", "a", "b"]},
+    }
+    tables: dict[str, list[PublishedPart]] = {"words": []}
+    for name, columns in parts.items():
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table(columns), path)
+        store.upload(path, f"tables/{name}/one.parquet")
+        tables[name] = [PublishedPart(f"tables/{name}/one.parquet", 3, path.stat().st_size)]
+    published = PublishedPartition(schema_version=SCHEMA_VERSION, partition="p", version=1, tables=tables)
+    store.put(partition_file("p"), msgspec.json.encode(published))
+
+    assert counted(store, "p") == {"outcomes": Counted(2, 2), "phrases": Counted(3, 2)}
