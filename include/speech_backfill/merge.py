@@ -10,7 +10,7 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -208,8 +208,20 @@ class Merger:
         )
         with raw_results(local / "raw.ndjson.zst", raw_path, self.store) as raw:
             async for fetched in collector.results(listing.results):
-                for row in _result(files, fetched, parts, raw, raw_path):
-                    yield row
+                if isinstance(fetched, Unavailable):
+                    # Which file it would have been is not known; that one ends as missing, and its reason is in the log.
+                    log.warning("%s: %s: %s", placement.token, fetched.entry.name, fetched.problem)
+                    continue
+                read = _read(fetched)
+                if isinstance(read.result, InvalidResultFile):
+                    reason = read.result.reason
+                    log.warning(
+                        "%s: %s is downloaded once more: %s", placement.token, fetched.entry.name, reason
+                    )
+                    read = await _read_again(collector, read, placement.token)
+                accounted = _result(files, read, parts, raw, raw_path)
+                if accounted is not None:
+                    yield accounted
         for row in _reported(files, seen, listing):
             yield row
 
@@ -337,40 +349,55 @@ class _Accounts:
         )
 
 
-def _result(
-    files: _Accounts,
-    fetched: Fetched | Unavailable,
-    parts: PartWriter,
-    raw: IO[bytes] | None,
-    raw_path: str | None,
-) -> Iterator[OutcomeRow]:
-    """The outcome of one result file; none where it belongs to no file of the chunk, or to one that has an outcome."""
-    match fetched:
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A result file as it was read, or why it can't be, and whose it says that it is."""
+
+    fetched: Fetched
+    result: ResultFile | InvalidResultFile
+    source: str | None
+
+
+def _read(fetched: Fetched) -> _Read:
+    try:
+        result = decode_result(fetched.raw)
+    except InvalidResultFile as error:
+        # Even a spoilt file mostly says whose it is: that audio file fails with a reason.
+        return _Read(fetched, error, source_of(fetched.raw))
+    return _Read(fetched, result, result.source)
+
+
+async def _read_again(collector: Collector, spoilt: _Read, token: str) -> _Read:
+    """*spoilt* from a second download: the way may have spoilt it, and to transcribe its audio again would cost money.
+
+    There is no third. What could be made out stands where the second can't be had, or is no better.
+    """
+    match await collector.again(spoilt.fetched.entry):
         case Unavailable(entry=entry, problem=problem):
-            # Which file it would have been is not known; that one ends as missing, and its reason is in the log.
-            log.warning("%s: %s: %s", files.placement.token, entry.name, problem)
-            return
-        case Fetched(entry=entry, raw=content):
-            result: ResultFile | InvalidResultFile
-            try:
-                result = decode_result(content)
-                source = result.source
-            except InvalidResultFile as error:
-                # Even a spoilt file mostly says whose it is: that audio file fails with a reason.
-                result, source = error, source_of(content)
-            file = files.find(source)
-            if file is None:
-                log.warning(
-                    "%s: %s names no audio file that is still open", files.placement.token, entry.name
-                )
-                return
-            if isinstance(result, InvalidResultFile):
-                yield files.row(file, Outcome.FAILED, code=OurCode.INVALID_RESULT, message=str(result))
-                return
-            summary = parts.add_result(file.file_id, file.url, result, size_bytes=len(content))
-            if raw is not None:
-                write_line(raw, file.file_id, content)
-            yield files.row(file, Outcome.TRANSCRIBED, summary=summary, raw_path=raw_path)
+            log.warning("%s: %s: %s", token, entry.name, problem)
+            return spoilt
+        case Fetched() as fetched:
+            read = _read(fetched)
+            return read if read.source else replace(read, source=spoilt.source)
+
+
+def _result(
+    files: _Accounts, read: _Read, parts: PartWriter, raw: IO[bytes] | None, raw_path: str | None
+) -> OutcomeRow | None:
+    """The outcome of one result file; None where it belongs to no file of the chunk, or to one that has an outcome."""
+    file = files.find(read.source)
+    if file is None:
+        log.warning(
+            "%s: %s names no audio file that is still open", files.placement.token, read.fetched.entry.name
+        )
+        return None
+    if isinstance(read.result, InvalidResultFile):
+        return files.row(file, Outcome.FAILED, code=OurCode.INVALID_RESULT, message=str(read.result))
+    content = read.fetched.raw
+    summary = parts.add_result(file.file_id, file.url, read.result, size_bytes=len(content))
+    if raw is not None:
+        write_line(raw, file.file_id, content)
+    return files.row(file, Outcome.TRANSCRIBED, summary=summary, raw_path=raw_path)
 
 
 def _reported(files: _Accounts, seen: Transcription, listing: Listing) -> Iterator[OutcomeRow]:
