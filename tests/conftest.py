@@ -11,7 +11,6 @@ import pytest
 from azurite import AzuriteNotInstalled, azurite_running
 from postgres import PostgresNotAvailable, fresh_database, postgres_running
 
-
 ONE_STACK = "end_to_end"
 """The folder whose files share one running Airflow."""
 
