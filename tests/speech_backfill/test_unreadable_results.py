@@ -146,9 +146,9 @@ def test_good_files_are_decoded_once_and_never_asked_for_again(
     campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = Counter[bytes]()
-    from speech_backfill import merge
+    from speech_backfill import chunk_outcomes
 
-    original = merge.decode_result
+    original = chunk_outcomes.decode_result
 
     def counted(raw: bytes) -> object:
         decoded[raw] += 1
@@ -157,7 +157,7 @@ def test_good_files_are_decoded_once_and_never_asked_for_again(
     async def never(*_: object) -> object:
         raise AssertionError
 
-    monkeypatch.setattr(merge, "decode_result", counted)
+    monkeypatch.setattr(chunk_outcomes, "decode_result", counted)
     monkeypatch.setattr(Collector, "again", never)
     assert campaign.run(NAMES).transcribed == 3
     assert list(decoded.values()) == [1, 1, 1]
