@@ -36,6 +36,7 @@ PLAYED = (
     # --- results
     "result SAS ends in mid-download",
     "result truncated, once",
+    "result not_json, once",
     "result broken off",
     "purged before download",
 )

@@ -22,7 +22,9 @@ from speech_emulator.recognisers.synthetic import synthetic_duration_ms
 
 REGIONS = ("eastus", "westeurope", "southeastasia", "brazilsouth")
 SECONDS = (5.0, 65.0)
-"""The shortest and the longest synthetic recording."""
+"""The shortest and the longest synthetic recording, where a measurement names no others."""
+
+_PIECE_CHARACTERS = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Regions:
     """The stack, and its emulator's own door."""
 
     stack: Stack
+    seconds: tuple[float, float] = SECONDS
 
     @property
     def emulator(self) -> str:
@@ -53,26 +56,31 @@ class Regions:
 
         It would lie below *calls*, or else beside the manifest.
         """
-        settings = from_mapping(
-            {
-                "recogniser": {
-                    "synthetic_shortest_seconds": SECONDS[0],
-                    "synthetic_longest_seconds": SECONDS[1],
-                }
-            }
-        ).recogniser
         port = self.stack.ports.azurite
+        with BlobServiceClient.from_connection_string(azurite.connection_string(port)) as service:
+            blob = service.get_blob_client(RECORDINGS_CONTAINER, f"{folder}/{name}")
+            blob.upload_blob(self._manifest(files, calls or folder), overwrite=True)
+        return f"az://{RECORDINGS_CONTAINER}/{folder}/{name}"
+
+    def _manifest(self, files: int, folder: str) -> Iterator[bytes]:
+        """A CSV in pieces, so that its size does not matter."""
+        shortest, longest = self.seconds
+        settings = from_mapping(
+            {"recogniser": {"synthetic_shortest_seconds": shortest, "synthetic_longest_seconds": longest}}
+        ).recogniser
+        endpoint = azurite.endpoint(self.stack.ports.azurite)
         text = io.StringIO()
         rows = csv.writer(text)
         rows.writerow(["uri", "etag", "size", "duration_ms", "agent"])
         for number in range(files):
-            url = f"{azurite.endpoint(port)}/{RECORDINGS_CONTAINER}/{calls or folder}/{number % 100:02d}/call-{number:07d}.wav"
+            url = f"{endpoint}/{RECORDINGS_CONTAINER}/{folder}/{number % 100:02d}/call-{number:07d}.wav"
             duration_ms = synthetic_duration_ms(url, settings)
             rows.writerow([url, f"0x{number:016X}", duration_ms * 16, duration_ms, f"agent-{number % 37}"])
-        with BlobServiceClient.from_connection_string(azurite.connection_string(port)) as service:
-            blob = service.get_blob_client(RECORDINGS_CONTAINER, f"{folder}/{name}")
-            blob.upload_blob(text.getvalue().encode(), overwrite=True)
-        return f"az://{RECORDINGS_CONTAINER}/{folder}/{name}"
+            if text.tell() >= _PIECE_CHARACTERS:
+                yield text.getvalue().encode()
+                text.seek(0)
+                text.truncate()
+        yield text.getvalue().encode()
 
     def trigger(self, source: str, partition: str, **conf: Any) -> str:
         """Start a run; its id."""
@@ -89,8 +97,12 @@ def four_regions(
     settings: dict[str, str],
     airflow_settings: dict[str, str] | None = None,
     time_scale: float = 1.0,
+    seconds: tuple[float, float] = SECONDS,
 ) -> Iterator[Regions]:
-    """A stack with a Speech resource in each of REGIONS. *audio_speed*: audio seconds that a region does in one; 0: at once."""
+    """A stack with a Speech resource in each of REGIONS. *audio_speed*: audio seconds that a region does in one; 0: at once.
+
+    *seconds* are the shortest and the longest synthetic recording.
+    """
     port = free_port()
     resources = [{"name": one, "key": f"key-of-{one}", "region": one} for one in REGIONS]
     connections = {
@@ -116,11 +128,11 @@ def four_regions(
             "clock": {"time_scale": time_scale},
             "recogniser": {
                 "kind": "synthetic",
-                "synthetic_shortest_seconds": SECONDS[0],
-                "synthetic_longest_seconds": SECONDS[1],
+                "synthetic_shortest_seconds": seconds[0],
+                "synthetic_longest_seconds": seconds[1],
             },
         },
         **settings,
         **{SPEECH_VARIABLE: str(port)},
     ) as stack:
-        yield Regions(stack)
+        yield Regions(stack, seconds)

@@ -105,9 +105,17 @@ def start(api: Api, conf: Mapping[str, Any]) -> str:
 
 
 def follow(
-    api: Api, run_id: str, say: Callable[[str], None], *, also: Callable[[], str], timeout_seconds: float
+    api: Api,
+    run_id: str,
+    say: Callable[[str], None],
+    *,
+    also: Callable[[], str],
+    timeout_seconds: float,
+    every_seconds: float = 2.0,
 ) -> EndedRun:
     """Say what the tasks do, and what *also* returns, whenever that changes, until the run has ended.
+
+    Airflow is asked *every_seconds*, which costs its API server time.
 
     Raises RunTooSlowError.
     """
@@ -131,7 +139,7 @@ def follow(
             return EndedRun(run_id, state, seconds, tasks)
         if seconds > timeout_seconds:
             raise RunTooSlowError(run_id, waited_seconds=timeout_seconds, progress=progress)
-        time.sleep(2)
+        time.sleep(every_seconds)
 
 
 def task_states(instances: Iterable[Mapping[str, Any]]) -> tuple[TaskState, ...]:

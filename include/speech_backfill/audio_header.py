@@ -7,13 +7,15 @@ not known.
 
 A file is hostile until it is parsed, so whatever goes wrong means unknown. So does a duration that can't be, and one
 that contradicts the file's size: a wrong figure is worse than none, for unknown files are estimated on the safe side.
-mutagen is imported when the first header is parsed: DAG files and merges never pay for it.
+mutagen is imported when the first header is parsed: DAG files and merges never pay for it. Where somebody has left it out
+(docs/adr/0016), what is read here is known all the same.
 """
 
 from __future__ import annotations
 
 import struct
 import threading
+from contextlib import suppress
 from typing import Any
 
 from speech_backfill.ranged_file import BLOCK, RangedFile
@@ -55,7 +57,8 @@ _IMPORTING = threading.Lock()
 def read_duration_ms(file: RangedFile, *, suffix: str = "") -> int | None:
     """The duration of *file* in milliseconds; None where its header does not say it credibly. Never raises."""
     try:
-        _import_library()
+        with suppress(ImportError):
+            _import_library()
         seconds = _seconds(file, suffix)
     except Exception:
         # A hostile file makes a parser raise anything: it is unknown then, and no other is harmed.

@@ -1,6 +1,7 @@
 """Fetch what the service has for an ended transcription: its report and its result files, in a fixed order, a few at a time.
 
-Expired links are renewed by listing the files again. A file that can't be had costs itself only.
+Expired links are renewed by listing the files again. A file that can't be had costs itself only. One that can't be read
+is downloaded once more: transcribing its audio again would be paid for, and a download is not.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from speech_backfill.speech.errors import (
 
 _RELISTS = 3
 """How often expired links of one file are renewed before the error is passed on."""
+
+_READS = 2
+"""How often a report that can't be read is downloaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +76,8 @@ class Collector:
         reports = [one for one in entries if one.kind == "TranscriptionReport"]
         if not reports:
             return Listing(None, "the service wrote no report", tuple(results))
-        fetched = await self._fetch(reports[0])
-        match fetched:
-            case Unavailable(problem=problem):
-                return Listing(None, problem, tuple(results))
-            case Fetched(raw=raw):
-                try:
-                    return Listing(read_report(raw), None, tuple(results))
-                except InvalidReport as error:
-                    return Listing(None, str(error), tuple(results))
+        report, problem = await self._report(reports[0])
+        return Listing(report, problem, tuple(results))
 
     async def results(self, entries: Sequence[ResultEntry]) -> AsyncIterator[Fetched | Unavailable]:
         """The result files in the given order, fetched ahead while the caller works on earlier ones."""
@@ -98,6 +95,24 @@ class Collector:
                 task.cancel()
             # Awaited, so that the connections are closed after their last use, not under it.
             await asyncio.gather(*ahead, return_exceptions=True)
+
+    async def again(self, entry: ResultEntry) -> Fetched | Unavailable:
+        """One result file once more, because what came can't be read; under a fresh link where its own has expired."""
+        return await self._fetch(entry)
+
+    async def _report(self, entry: ResultEntry) -> tuple[tuple[ReportDetail, ...] | None, str | None]:
+        """What the report says, or why it can't be had or read."""
+        unreadable = ""
+        for _ in range(_READS):
+            match await self._fetch(entry):
+                case Unavailable(problem=problem):
+                    return None, unreadable or problem
+                case Fetched(raw=raw):
+                    try:
+                        return read_report(raw), None
+                    except InvalidReport as error:
+                        unreadable = str(error)
+        return None, unreadable
 
     async def _fetch(self, entry: ResultEntry) -> Fetched | Unavailable:
         """One file; links are renewed where they expired. Trouble of the service at large is raised."""

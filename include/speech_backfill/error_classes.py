@@ -28,7 +28,7 @@ class OurCode(StrEnum):
     RESULT_NOT_FOUND = "ResultNotFound"
     """Listed, but its result file stayed away."""
     INVALID_RESULT = "InvalidResult"
-    """Its result file can't be read."""
+    """Its result file can't be read, also when it is downloaded once more."""
     RESULTS_PURGED = "ResultsPurged"
     """The service did not know the transcription any more when its results were to be fetched."""
     OVERDUE = "Overdue"

@@ -11,16 +11,16 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from speech_backfill import paths
 from speech_backfill.accounts import StorageAccounts
-from speech_backfill.chunk_files import ChunkedFile, read_chunk
-from speech_backfill.collect import Collector, Fetched, Listing, Unavailable
+from speech_backfill.chunk_files import read_chunk
+from speech_backfill.chunk_outcomes import ChunkAccounts, from_report, from_result, read_again, read_result
+from speech_backfill.collect import Collector, Unavailable
 from speech_backfill.error_classes import OurCode, can_retry
-from speech_backfill.errors import AudioUriError, NotSubmitted, StillRunning
+from speech_backfill.errors import NotSubmitted, StillRunning
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import (
     BUDGET,
@@ -30,24 +30,23 @@ from speech_backfill.ledger.records import (
     TranscriptionState,
 )
 from speech_backfill.ledger.submissions import Submissions
-from speech_backfill.model import Outcome, Shard, Status
+from speech_backfill.model import Outcome, Shard
 from speech_backfill.observe import look, past_deadline
-from speech_backfill.raw_results import kept_results, raw_results, write_line
-from speech_backfill.results.decode import decode_result
+from speech_backfill.raw_results import kept_results, raw_results
 from speech_backfill.results.errors import InvalidResultFile
-from speech_backfill.results.model import ResultFile
-from speech_backfill.results.source import source_of
 from speech_backfill.services import Services
 from speech_backfill.settings import Settings
 from speech_backfill.speech.api import Transcription
-from speech_backfill.speech.errors import SpeechServiceError, without_secrets
+from speech_backfill.speech.errors import SpeechServiceError
 from speech_backfill.store import Store
-from speech_backfill.tables.batches import ResultSummary
 from speech_backfill.tables.outcomes import OutcomesWriter
 from speech_backfill.tables.parts import PartWriter
 from speech_backfill.tables.rows import OutcomeRow
 
 log = logging.getLogger(__name__)
+
+_PURGED = "the service does not know the transcription any more; its results can't be fetched"
+_OVER_BUDGET = "it was not submitted: the budget was used up before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +177,7 @@ class Merger:
             for file in read_chunk(self.store, placement.chunk.chunk_id)
             if file.file_id not in transcribed
         ]
-        files = _Accounts(placement, record, chunked, self.accounts, ended_at=ended_at)
+        files = ChunkAccounts(placement, record, chunked, self.accounts, ended_at=ended_at)
         if record is None:
             for file in files.left():
                 yield files.row(file, Outcome.MISSING, code=OurCode.OVER_BUDGET, message=_OVER_BUDGET)
@@ -208,12 +207,24 @@ class Merger:
         )
         with raw_results(local / "raw.ndjson.zst", raw_path, self.store) as raw:
             async for fetched in collector.results(listing.results):
-                for row in _result(files, fetched, parts, raw, raw_path):
-                    yield row
-        for row in _reported(files, seen, listing):
+                if isinstance(fetched, Unavailable):
+                    # Which file it would have been is not known; that one ends as missing, and its reason is in the log.
+                    log.warning("%s: %s: %s", placement.token, fetched.entry.name, fetched.problem)
+                    continue
+                read = read_result(fetched)
+                if isinstance(read.result, InvalidResultFile):
+                    reason = read.result.reason
+                    log.warning(
+                        "%s: %s is downloaded once more: %s", placement.token, fetched.entry.name, reason
+                    )
+                    read = await read_again(collector, read, placement.token)
+                accounted = from_result(files, read, parts, raw, raw_path)
+                if accounted is not None:
+                    yield accounted
+        for row in from_report(files, seen, listing):
             yield row
 
-    def _kept(self, files: _Accounts, parts: PartWriter, local: Path) -> Iterator[OutcomeRow]:
+    def _kept(self, files: ChunkAccounts, parts: PartWriter, local: Path) -> Iterator[OutcomeRow]:
         """The outcomes of files whose results an earlier merge has kept in the store: nobody needs to pay for them again."""
         path = paths.raw_results(files.placement.chunk.chunk_id, files.placement.attempt)
         try:
@@ -253,152 +264,3 @@ class Merger:
         # What was given up may have ended after all: it was paid, so it counts.
         ended = seen if seen is not None and seen.status.ended else None
         return ended, submissions.of(placement) or record
-
-
-_PURGED = "the service does not know the transcription any more; its results can't be fetched"
-
-
-_OVER_BUDGET = "it was not submitted: the budget was used up before"
-
-
-class _Accounts:
-    """The files of one chunk, each to be ticked off once."""
-
-    def __init__(
-        self,
-        placement: Placement,
-        record: TranscriptionRecord | None,
-        files: list[ChunkedFile],
-        accounts: StorageAccounts,
-        *,
-        ended_at: float | None,
-    ) -> None:
-        self.placement = placement
-        self._record = record
-        self._ended_at = datetime.fromtimestamp(ended_at, UTC) if ended_at else None
-        self._accounts = accounts
-        # Worked out of the options' content, so once for all files.
-        self._options_id = placement.chunk.options.options_id
-        self._by_url = {one.url: one for one in files}
-
-    def find(self, source_url: str | None) -> ChunkedFile | None:
-        """The file that a source in an answer means, unless it is ticked off already or not ours."""
-        if not source_url:
-            return None
-        found = self._by_url.get(source_url)
-        if found is not None:
-            return found
-        try:
-            # The service may encode a URL its own way; what it means decides.
-            return self._by_url.get(self._accounts.locate(source_url).url)
-        except AudioUriError:
-            return None
-
-    def left(self) -> list[ChunkedFile]:
-        """Files without an outcome yet."""
-        return list(self._by_url.values())
-
-    def row(
-        self,
-        file: ChunkedFile,
-        outcome: Outcome,
-        *,
-        code: str | None = None,
-        message: str | None = None,
-        retry: bool | None = None,
-        summary: ResultSummary | None = None,
-        raw_path: str | None = None,
-    ) -> OutcomeRow:
-        """Tick *file* off and say what became of it."""
-        del self._by_url[file.url]
-        record, options = self._record, self.placement.chunk.options
-        return OutcomeRow(
-            file_id=file.file_id,
-            audio_url=file.url,
-            audio_etag=file.etag,
-            size_bytes=file.size_bytes,
-            outcome=outcome,
-            error_code=code,
-            error_message=message,
-            can_retry=outcome is not Outcome.TRANSCRIBED
-            and (can_retry(code, message) if retry is None else retry),
-            duration_ms=summary.duration_ms if summary else None,
-            channels=summary.channels if summary else None,
-            phrases=summary.phrases if summary else None,
-            words=summary.words if summary else None,
-            locale=(summary.locale if summary else None) or options.locale,
-            options_id=self._options_id,
-            resource=record.resource if record else None,
-            transcription_id=record.transcription_id if record else None,
-            attempt=record.attempt if record else None,
-            chunk_id=self.placement.chunk.chunk_id,
-            result_object=raw_path,
-            merged_at=self._ended_at,
-        )
-
-
-def _result(
-    files: _Accounts,
-    fetched: Fetched | Unavailable,
-    parts: PartWriter,
-    raw: IO[bytes] | None,
-    raw_path: str | None,
-) -> Iterator[OutcomeRow]:
-    """The outcome of one result file; none where it belongs to no file of the chunk, or to one that has an outcome."""
-    match fetched:
-        case Unavailable(entry=entry, problem=problem):
-            # Which file it would have been is not known; that one ends as missing, and its reason is in the log.
-            log.warning("%s: %s: %s", files.placement.token, entry.name, problem)
-            return
-        case Fetched(entry=entry, raw=content):
-            result: ResultFile | InvalidResultFile
-            try:
-                result = decode_result(content)
-                source = result.source
-            except InvalidResultFile as error:
-                # Even a spoilt file mostly says whose it is: that audio file fails with a reason.
-                result, source = error, source_of(content)
-            file = files.find(source)
-            if file is None:
-                log.warning(
-                    "%s: %s names no audio file that is still open", files.placement.token, entry.name
-                )
-                return
-            if isinstance(result, InvalidResultFile):
-                yield files.row(file, Outcome.FAILED, code=OurCode.INVALID_RESULT, message=str(result))
-                return
-            summary = parts.add_result(file.file_id, file.url, result, size_bytes=len(content))
-            if raw is not None:
-                write_line(raw, file.file_id, content)
-            yield files.row(file, Outcome.TRANSCRIBED, summary=summary, raw_path=raw_path)
-
-
-def _reported(files: _Accounts, seen: Transcription, listing: Listing) -> Iterator[OutcomeRow]:
-    """The outcomes of files without a result: what the report says, else what the transcription as a whole says."""
-    whole = seen.status is Status.FAILED
-    several = files.placement.chunk.files > 1
-    # A report that blames every file alike repeats what is said of the whole: any of them may be good.
-    alike = whole and several and len({(one.status, one.error_kind) for one in listing.report or ()}) == 1
-    for detail in listing.report or ():
-        file = files.find(detail.source_url)
-        if file is None:
-            continue
-        if detail.status == "Failed":
-            code, message = detail.error_kind or "Unknown", detail.error_message
-            retry = can_retry(code, message, alone=not alike)
-            yield files.row(file, Outcome.FAILED, code=code, message=message, retry=retry)
-        else:
-            message = "the report says it succeeded, but its result file could not be had or read"
-            yield files.row(file, Outcome.MISSING, code=OurCode.RESULT_NOT_FOUND, message=message)
-    for file in files.left():
-        if whole:
-            yield files.row(
-                file,
-                Outcome.FAILED,
-                code=seen.error_code or OurCode.TRANSCRIPTION_FAILED,
-                message=without_secrets(seen.error_message or "") or "the transcription failed as a whole",
-                retry=can_retry(seen.error_code, seen.error_message, alone=not several),
-            )
-        else:
-            why = listing.report_problem or "it stands neither in the report nor among the results"
-            yield files.row(file, Outcome.MISSING, code=OurCode.NOT_REPORTED, message=why)

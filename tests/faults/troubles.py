@@ -81,6 +81,8 @@ AGAIN = (
 )
 NEVER = ("InvalidData", "InvalidAudio", "UnsupportedAudioFormat", "AudioLengthLimitExceeded", "SomethingNew")
 
+CORRUPT = ("not_json", "not_utf8", "wrong_shape")
+
 TROUBLES: tuple[Trouble, ...] = (
     # --- the submission is not carried out, and the client can't know it
     *(
@@ -245,22 +247,46 @@ TROUBLES: tuple[Trouble, ...] = (
         # Links of one second are one link to the emulator: a late list gives another.
         ({"kind": "result_expires", "every": 6}, {"kind": "slow", "operation": "list_files", "seconds": 1.1}),
     ),
+    # Unreadable once: downloaded again, and nothing is paid.
     *(
         Trouble(
             f"result {how}, once",
             ({"kind": "result_corrupt", "how": how, "match": "contenturl_1.json", "times": 1},),
-            extra=1,
         )
-        for how in ("not_json", "not_utf8", "wrong_shape")
-    ),
-    Trouble(
-        "report no JSON",
-        ({"kind": "result_corrupt", "how": "not_json", "match": "*report.json", "times": 1},),
+        for how in CORRUPT
     ),
     Trouble(
         "result truncated, once",
         ({"kind": "result_truncated", "how": "short", "match": "contenturl_1.json", "times": 1},),
+    ),
+    # Unreadable each time: of three such files the repair reads those that bear another name there.
+    *(
+        Trouble(
+            f"result {how}, ever",
+            ({"kind": "result_corrupt", "how": how, "match": "contenturl_1.json"},),
+            extra=1,
+            # Nothing in these says whose they are.
+            outcomes={"call-05.wav": ("missing", "ResultNotFound")},
+        )
+        for how in CORRUPT
+    ),
+    Trouble(
+        "result truncated, ever",
+        ({"kind": "result_truncated", "how": "short", "match": "contenturl_1.json"},),
         extra=1,
+        outcomes={"call-05.wav": ("failed", "InvalidResult")},
+    ),
+    Trouble(
+        "report no JSON, once",
+        # Without its reason the file would be submitted again.
+        (
+            {"kind": "result_corrupt", "how": "not_json", "match": "*report.json", "times": 1},
+            {"kind": "files_fail", "files": "*call-01.wav", "error_kind": "InvalidData", "nth": [1]},
+        ),
+        outcomes={"call-01.wav": ("failed", "InvalidData")},
+    ),
+    Trouble(
+        "report no JSON, ever", ({"kind": "result_corrupt", "how": "not_json", "match": "*report.json"},)
     ),
     Trouble(
         "result broken off",

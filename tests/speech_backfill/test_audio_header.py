@@ -287,6 +287,32 @@ def test_the_library_is_imported_whole_with_the_first_header() -> None:
     assert done.stderr.strip() == "0"
 
 
+_WITHOUT_THE_LIBRARY = """
+import sys
+sys.modules["mutagen"] = None
+from speech_backfill.audio_header import read_duration_ms
+from speech_backfill.ranged_file import RangedFile
+for content in map(bytes.fromhex, sys.argv[1:]):
+    print(read_duration_ms(RangedFile(lambda offset, length: content[offset:offset + length], len(content))))
+"""
+
+
+def test_without_the_library_the_formats_that_need_it_are_unknown_and_no_others() -> None:
+    known = ["wav gsm", "aac", "wma", "amr"]
+    unknown = ["mp3 without xing", "ogg flac", "mp4", "ogg opus"]
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_THE_LIBRARY, *(FILES[one][2]().hex() for one in [*known, *unknown])],
+        env={"PYTHONPATH": str(ROOT / "include")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    found = done.stdout.split()
+    assert "None" not in found[: len(known)]
+    assert found[len(known) :] == ["None"] * len(unknown)
+
+
 def test_the_test_files_are_what_they_are_called() -> None:
     decodable = {
         name: make() for name, (_, _, make) in FILES.items() if name not in {"ogg speex", "ogg flac"}

@@ -21,10 +21,10 @@ CSV = b"uri\naz://rec/a.wav\naz://rec/b.wav\n"
     [
         ("m.csv", CSV),
         ("M.CSV", CSV),
-        ("m.csv.gz", gzip.compress(CSV)),
+        ("m.csv.gz", gzip.compress(CSV, mtime=0)),
         ("m.csv.zst", zstandard.compress(CSV)),
         ("m.jsonl", b'{"uri":"az://rec/a.wav"}\n{"uri":"az://rec/b.wav"}'),
-        ("m.ndjson.gz", gzip.compress(b'{"uri":"az://rec/a.wav"}\n{"uri":"az://rec/b.wav"}')),
+        ("m.ndjson.gz", gzip.compress(b'{"uri":"az://rec/a.wav"}\n{"uri":"az://rec/b.wav"}', mtime=0)),
         ("m.txt", b"az://rec/a.wav\naz://rec/b.wav\n"),
         ("m.lst.zst", zstandard.compress(b"az://rec/a.wav\naz://rec/b.wav\n")),
     ],
