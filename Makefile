@@ -18,7 +18,7 @@ demo: install ## transcribe the shipped recordings, or AUDIO=folder, from end to
 
 test: install ## run all tests (ARGS="-k name" passes options to pytest)
 	@$(RUN) -m local.browser
-	@$(VENV_PATH) $(RUN) -m pytest -n logical --maxprocesses 8 --dist loadgroup $(ARGS)
+	@$(VENV_PATH) $(RUN) -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 up: install ## start Azurite, the Speech emulator and Airflow, and print address and login
 	@$(RUN) -m local.stack up

@@ -11,17 +11,6 @@ import pytest
 from azurite import AzuriteNotInstalled, azurite_running
 from postgres import PostgresNotAvailable, fresh_database, postgres_running
 
-ONE_STACK = "end_to_end"
-"""The folder whose files share one running Airflow."""
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where the tests are spread over processes, those of a file stay together: they share what it has started."""
-    for item in items:
-        group = ONE_STACK if item.path.parent.name == ONE_STACK else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
 
 @pytest.fixture(scope="session")
 def azurite() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A real Airflow for a whole session: scheduler, triggerer, DAG processor and API server, Azurite and the Speech emulator.
+"""A real Airflow for the tests of a file: scheduler, triggerer, DAG processor and API server, Azurite and the Speech emulator.
 
 The synthetic recogniser stands in for listening; everything else is what `make up` starts.
 """
@@ -21,9 +21,9 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
-    """The stack, started once for all tests of this folder."""
+    """The stack, started once for all tests of a file: files may run side by side."""
     with running(**SETTINGS) as stack:
         found = Deployment(stack)
         dags = {"speech_backfill_daily", "speech_backfill_manifest", "speech_backfill_repair"}
