@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
+import pyarrow.parquet as pq
 
 from speech_backfill import paths
 from speech_backfill.chunk_files import file_ids, write_chunk
@@ -30,6 +30,33 @@ from speech_backfill.tables.schema import OUTCOMES
 
 _MAX_REPAIR_SHARDS = 16
 """A repair is a small part of its run; so are its task instances."""
+
+_MERGED = """
+CREATE VIEW merged AS
+SELECT {columns}, file_row_number AS row,
+       split_part(parse_filename(filename, true), '-', 2)::INTEGER AS round,
+       split_part(parse_filename(filename, true), '-', 3)::INTEGER AS shard
+FROM read_parquet([{files}], union_by_name = true, hive_partitioning = false, filename = true, file_row_number = true)
+"""
+"""Every outcome row of the plan, and where it stands: the files are named by round and shard."""
+
+_BEATEN = """
+CREATE TABLE beaten AS
+WITH many AS (
+    SELECT hash(file_id) AS hashed FROM merged GROUP BY ALL HAVING count(*) > 1
+)
+SELECT round, shard, row FROM (
+    SELECT round, shard, row, row_number() OVER (
+        PARTITION BY file_id ORDER BY (outcome = 'transcribed') DESC, round DESC, shard, attempt DESC, chunk_id
+    ) AS rank
+    FROM (SELECT * FROM merged SEMI JOIN many ON hash(file_id) = hashed)
+) WHERE rank > 1
+"""
+"""Where the outcome rows stand that do not count. A file may come back in several rounds, and a late result beside its repair:
+a transcript wins, then the latest round. One row for each file, whatever happened.
+
+Most files come once, so only those that may come again (two may share a hash) are ranked, and only places are kept.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +78,13 @@ def merged_shards(ledger: Ledger, store: Store, plan_id: str, round_: int) -> li
 def load_outcomes(
     connection: duckdb.DuckDBPyConnection, ledger: Ledger, store: Store, plan_id: str, folder: Path
 ) -> list[Shard]:
-    """Make the table `merged`: outcome rows of all rounds with columns round and shard; returns shards not merged."""
-    connection.register("no_outcomes", pa.Table.from_batches([], OUTCOMES))
-    connection.execute(
-        "CREATE TABLE merged AS SELECT *, 0::INTEGER AS round, 0::INTEGER AS shard FROM no_outcomes"
-    )
+    """Make the view `latest`: of every file its outcome row that counts, with columns round and shard.
+
+    It reads the shards' outcomes, of all rounds, where they lie in *folder*. Returns the shards that are not merged.
+    """
+    # An empty part stands beside them: there may be none, and what older parts lack is null.
+    files = [folder / "none-0-0.parquet"]
+    pq.ParquetWriter(files[0], OUTCOMES).close()
     unmerged = []
     for round_ in range(ledger.rounds(plan_id)):
         for one in merged_shards(ledger, store, plan_id, round_):
@@ -63,24 +92,20 @@ def load_outcomes(
                 unmerged.append(one.shard)
                 continue
             stem = paths.shard_folder(plan_id, round_, one.shard.index)
-            local = folder / f"outcomes-{round_}-{one.shard.index}.parquet"
             described = json.loads(store.get(f"{stem}/merged.json"))["parts"]
             if "outcomes" not in described:
                 continue
-            store.download(described["outcomes"]["path"], local)
-            connection.execute(
-                "INSERT INTO merged BY NAME SELECT *, ?::INTEGER AS round, ?::INTEGER AS shard "
-                "FROM read_parquet(?, hive_partitioning = false)",
-                [round_, one.shard.index, str(local)],
-            )
-            local.unlink()
-    # A file may come back in several rounds, and a late result beside its repair: a transcript wins, then the latest
-    # round. One row for each file, whatever happened.
+            files.append(folder / f"outcomes-{round_}-{one.shard.index}.parquet")
+            store.download(described["outcomes"]["path"], files[-1])
     connection.execute(
-        """CREATE TABLE latest AS SELECT * EXCLUDE (rank) FROM (
-             SELECT *, row_number() OVER (
-               PARTITION BY file_id ORDER BY (outcome = 'transcribed') DESC, round DESC, shard, attempt DESC, chunk_id) AS rank
-             FROM merged) WHERE rank = 1"""
+        _MERGED.format(
+            columns=", ".join(f'"{name}"' for name in OUTCOMES.names),
+            files=", ".join(f"'{one}'" for one in files),
+        )
+    )
+    connection.execute(_BEATEN)
+    connection.execute(
+        "CREATE VIEW latest AS SELECT * FROM merged ANTI JOIN beaten USING (round, shard, row)"
     )
     return unmerged
 

@@ -5,66 +5,109 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 
 from speech_backfill.errors import UnexplainedFiles
-from speech_backfill.relations import batches, one_row
+from speech_backfill.relations import one_row
 from speech_backfill.tables.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS, ParquetFile, Part
 from speech_backfill.tables.schema import OUTCOMES
 
-_FINAL = """
-CREATE TABLE final AS
-SELECT
-    m.file_id, m.audio_url, m.etag AS audio_etag, m.size_bytes,
-    make_timestamptz((m.modified_at * 1000000)::BIGINT) AS last_modified,
-    CASE m.disposition
-        WHEN 'submit' THEN coalesce(l.outcome, p.outcome) WHEN 'carried' THEN p.outcome WHEN 'elsewhere' THEN 'transcribed' ELSE 'failed'
-    END AS outcome,
-    CASE m.disposition WHEN 'refused' THEN m.error_code ELSE coalesce(l.error_code, p.error_code) END AS error_code,
-    CASE m.disposition WHEN 'refused' THEN m.error_message ELSE coalesce(l.error_message, p.error_message) END AS error_message,
-    coalesce(l.can_retry, p.can_retry, false) AS can_retry,
-    CASE m.disposition WHEN 'elsewhere' THEN m.transcribed_in ELSE p.transcribed_in END AS transcribed_in,
-    coalesce(l.duration_ms, p.duration_ms) AS duration_ms,
-    coalesce(l.channels, p.channels) AS channels,
-    coalesce(l.phrases, p.phrases) AS phrases,
-    coalesce(l.words, p.words) AS words,
-    coalesce(l.locale, p.locale) AS locale,
-    nullif(m.options_id, '') AS options_id,
-    coalesce(l.resource, p.resource) AS resource,
-    coalesce(l.transcription_id, p.transcription_id) AS transcription_id,
-    coalesce(l.attempt, p.attempt) AS attempt,
-    coalesce(l.chunk_id, p.chunk_id) AS chunk_id,
-    m.position AS manifest_position,
-    m.manifest_columns,
-    coalesce(l.result_object, p.result_object) AS result_object,
-    CASE
-        WHEN m.disposition = 'submit' AND l.outcome = 'transcribed'
-            THEN $plan_id || '-r' || l.round || '-s' || lpad(l.shard::VARCHAR, 4, '0')
-        ELSE p.part
-    END AS part,
-    coalesce(l.merged_at, p.merged_at) AS merged_at
-FROM manifest m
-LEFT JOIN latest l ON m.disposition = 'submit' AND l.file_id = m.file_id AND l.file_id NOT IN (SELECT file_id FROM kept)
-LEFT JOIN prior p
-    ON p.file_id = m.file_id AND (m.disposition = 'carried' OR p.file_id IN (SELECT file_id FROM kept))
-"""
-
 _KEPT = """
 CREATE TABLE kept AS
-SELECT m.file_id FROM manifest m JOIN latest l USING (file_id) JOIN prior p USING (file_id)
-WHERE m.disposition = 'submit' AND l.outcome <> 'transcribed' AND p.outcome = 'transcribed'
+SELECT DISTINCT m.file_id FROM manifest m
+SEMI JOIN (SELECT file_id FROM latest WHERE outcome <> 'transcribed') l USING (file_id)
+SEMI JOIN (SELECT file_id FROM prior WHERE outcome = 'transcribed') p USING (file_id)
+WHERE m.disposition = 'submit'
 """
 """Files that were submitted once more and failed, although this very content was transcribed before: that stands."""
 
+_FOUND = """
+CREATE TABLE found AS
+WITH outcomes AS (
+    SELECT
+        true AS now, {columns}, NULL AS transcribed_in,
+        CASE outcome WHEN 'transcribed' THEN $plan_id || '-r' || round || '-s' || lpad(shard::VARCHAR, 4, '0') END AS part
+    FROM latest
+    UNION ALL
+    SELECT false AS now, {columns}, transcribed_in, part FROM prior
+), wanted AS (
+    SELECT m.position, m.file_id, m.disposition = 'submit' AND k.file_id IS NULL AS now
+    FROM manifest m LEFT JOIN kept k USING (file_id) WHERE m.disposition IN ('submit', 'carried')
+)
+SELECT w.position, o.* FROM outcomes o JOIN wanted w USING (file_id, now)
+"""
+"""The outcomes of this plan (*now*) or of the version before that files of the manifest take, each with its file's position.
+
+Only places are held in memory while the outcomes pass by. Keys are compared for being equal and nothing else: a join with any
+other condition can't be spilled.
+"""
+
+_COLUMNS = (
+    "file_id",
+    "outcome",
+    "error_code",
+    "error_message",
+    "can_retry",
+    "duration_ms",
+    "channels",
+    "phrases",
+    "words",
+    "locale",
+    "resource",
+    "transcription_id",
+    "attempt",
+    "chunk_id",
+    "result_object",
+    "merged_at",
+)
+"""What an outcome of this plan and one of the version before say alike."""
+
+_FINAL = """
+SELECT
+    m.file_id, m.audio_url, m.etag AS audio_etag, m.size_bytes,
+    make_timestamptz((m.modified_at * 1000000)::BIGINT) AS last_modified,
+    CASE
+        WHEN m.disposition IN ('submit', 'carried') THEN f.outcome WHEN m.disposition = 'elsewhere' THEN 'transcribed' ELSE 'failed'
+    END AS outcome,
+    CASE m.disposition WHEN 'refused' THEN m.error_code ELSE f.error_code END AS error_code,
+    CASE m.disposition WHEN 'refused' THEN m.error_message ELSE f.error_message END AS error_message,
+    coalesce(f.can_retry, false) AS can_retry,
+    CASE m.disposition WHEN 'elsewhere' THEN m.transcribed_in ELSE f.transcribed_in END AS transcribed_in,
+    f.duration_ms, f.channels, f.phrases, f.words, f.locale,
+    nullif(m.options_id, '') AS options_id,
+    f.resource, f.transcription_id, f.attempt, f.chunk_id,
+    m.position AS manifest_position,
+    m.manifest_columns,
+    f.result_object, f.part, f.merged_at,
+    m.disposition,
+    m.duration_ms AS manifest_duration_ms
+FROM (SELECT * FROM manifest WHERE position >= $first AND position < $first + $positions) m
+LEFT JOIN (SELECT * FROM found WHERE position >= $first AND position < $first + $positions) f ON f.position = m.position
+"""
+"""The rows of the files at so many positions from the first on."""
+
+_POSITIONS = 32_768
+"""How many files are put together, and written, at once: about 16 MB, and a row group."""
+
 
 def account(connection: duckdb.DuckDBPyConnection, *, plan_id: str, partition: str) -> None:
-    """Make the table `final` from `manifest`, `latest` and `prior`. Raises UnexplainedFiles unless all is accounted for."""
+    """Make the table `final` from `manifest`, `latest` and `prior`. Raises UnexplainedFiles unless all is accounted for.
+
+    Beside the published columns it has the manifest's disposition and duration. The table `moved` (part, stem) is made empty:
+    rows of a *part* that is written anew are published under its new *stem*.
+    """
     connection.execute(_KEPT)
-    connection.execute(_FINAL, {"plan_id": plan_id})
+    connection.execute(_FOUND.format(columns=", ".join(_COLUMNS)), {"plan_id": plan_id})
+    connection.execute(f"CREATE TABLE final AS {_FINAL}", {"first": 0, "positions": 0})
+    connection.execute("BEGIN")
+    for first in _steps(connection):
+        connection.execute(f"INSERT INTO final {_FINAL}", {"first": first, "positions": _POSITIONS})
+    connection.execute("COMMIT")
+    connection.execute("DROP TABLE found")
+    connection.execute("CREATE TABLE moved (part VARCHAR, stem VARCHAR)")
     rows, explained, distinct, manifest, example = one_row(
         connection,
-        """SELECT count(*), count(outcome), count(DISTINCT file_id), (SELECT count(*) FROM manifest),
-                  min(audio_url) FILTER (WHERE outcome IS NULL) FROM final""",
+        """SELECT count(*), count(outcome), (SELECT count(*) FROM (SELECT 1 FROM final GROUP BY file_id)),
+                  (SELECT count(*) FROM manifest), min(audio_url) FILTER (WHERE outcome IS NULL) FROM final""",
     )
     if not rows == explained == distinct == manifest:
         detail = f"without one, for example {example}" if example else f"{rows} rows for {distinct} files"
@@ -78,16 +121,27 @@ def write_outcomes(connection: duckdb.DuckDBPyConnection, target: Path) -> Part 
     file = ParquetFile(
         "outcomes", target, row_group_rows=ROW_GROUP_ROWS["outcomes"], row_group_bytes=ROW_GROUP_BYTES
     )
-    columns = ", ".join(f'"{name}"' for name in OUTCOMES.names)
-    query = f"SELECT {columns} FROM final ORDER BY manifest_position"  # noqa: S608  our own column names
+    columns = ", ".join(
+        "coalesce(m.stem, f.part) AS part" if name == "part" else f'f."{name}"' for name in OUTCOMES.names
+    )
+    query = f"""SELECT {columns} FROM final f LEFT JOIN moved m ON m.part = f.part
+                WHERE f.manifest_position >= $first AND f.manifest_position < $first + $positions
+                ORDER BY f.manifest_position"""  # noqa: S608  our own column names
     try:
-        for batch in batches(connection, query, rows=ROW_GROUP_ROWS["outcomes"]):
-            table = pa.Table.from_batches([batch]).cast(OUTCOMES)
-            file.write_row_group({name: table[name] for name in OUTCOMES.names})
+        for first in _steps(connection):
+            slice_ = {"first": first, "positions": _POSITIONS}
+            rows = connection.sql(query, params=slice_).to_arrow_table()
+            file.write_row_group(dict(zip(OUTCOMES.names, rows.cast(OUTCOMES).columns, strict=True)))
     except BaseException:
         file.abort()
         raise
     return file.close()
+
+
+def _steps(connection: duckdb.DuckDBPyConnection) -> range:
+    """The first positions of the files that are worked on at once."""
+    (end,) = one_row(connection, "SELECT coalesce(max(position) + 1, 0) FROM manifest")
+    return range(0, end, _POSITIONS)
 
 
 def write_index(connection: duckdb.DuckDBPyConnection, target: Path) -> None:

@@ -90,7 +90,7 @@ class Placer:
         stem = f"{self.plan_id}-k{number:04d}"
         ids = self._alive(source.stem)
         kept = {name: self._filtered(part, name, stem, ids) for name, part in source.tables.items()}
-        self.connection.execute("UPDATE final SET part = ? WHERE part = ?", [stem, source.stem])
+        self.connection.execute("INSERT INTO moved VALUES (?, ?)", [source.stem, stem])
         return {name: part for name, part in kept.items() if part is not None}
 
     def _alive(self, stem: str) -> pa.Array:
@@ -112,10 +112,13 @@ class Placer:
             table, target, row_group_rows=ROW_GROUP_ROWS[table], row_group_bytes=ROW_GROUP_BYTES
         )
         with pq.ParquetFile(local) as whole:
-            for batch in whole.iter_batches(batch_size=ROW_GROUP_ROWS[table]):
-                kept = batch.filter(pc.is_in(batch["file_id"], value_set=ids))
-                if kept.num_rows:
-                    file.write_row_group({name: kept[name] for name in TABLES[table].names})
+            # A row group at a time: rows alone don't say how much memory they take.
+            groups = (
+                batch
+                for number in range(whole.num_row_groups)
+                for batch in whole.iter_batches(ROW_GROUP_ROWS[table], row_groups=[number])
+            )
+            file.write_batches(one.filter(pc.is_in(one["file_id"], value_set=ids)) for one in groups)
         written = file.close()
         local.unlink()
         if written is None:

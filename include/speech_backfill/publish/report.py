@@ -22,6 +22,18 @@ from speech_backfill.settings import Settings
 _REASONS = 50
 """Reasons listed at the most; the outcomes table has them all."""
 
+_MOST_FREQUENT = """
+WITH reasons AS (
+    SELECT outcome, coalesce(error_code, '') AS code, error_message AS message, count(*) AS files, bool_or(can_retry) AS can_retry
+    FROM final WHERE outcome <> 'transcribed' GROUP BY 1, 2, 3 ORDER BY files DESC, 1, 2, coalesce(any_value(error_message), '') LIMIT ?
+)
+SELECT r.outcome, r.code, coalesce(r.message, ''), r.files, r.can_retry, min(f.audio_url)
+FROM final f JOIN reasons r
+    ON r.outcome = f.outcome AND r.code = coalesce(f.error_code, '') AND r.message IS NOT DISTINCT FROM f.error_message
+GROUP BY r.outcome, r.code, r.message, r.files, r.can_retry ORDER BY 4 DESC, 1, 2, 3
+"""
+"""Reasons may be as many as files, so only those that are listed are asked for an example."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -187,15 +199,10 @@ def build(
     by = dict(connection.execute("SELECT outcome, count(*) FROM final GROUP BY 1").fetchall())
     can_retry, transcribed_now = one_row(
         connection,
-        """SELECT count(*) FILTER (WHERE f.can_retry),
-                  count(*) FILTER (WHERE f.outcome = 'transcribed' AND m.disposition = 'submit')
-           FROM final f JOIN manifest m USING (file_id)""",
+        """SELECT count(*) FILTER (WHERE can_retry),
+                  count(*) FILTER (WHERE outcome = 'transcribed' AND disposition = 'submit') FROM final""",
     )
-    rows = connection.execute(
-        """SELECT outcome, coalesce(error_code, ''), min(coalesce(error_message, '')), count(*), bool_or(can_retry), min(audio_url)
-           FROM final WHERE outcome <> 'transcribed' GROUP BY 1, 2, error_message ORDER BY 4 DESC, 1, 2, 3 LIMIT ?""",
-        [_REASONS],
-    ).fetchall()
+    rows = connection.execute(_MOST_FREQUENT, [_REASONS]).fetchall()
     purged, purged_ms = _audio_of(connection, OurCode.RESULTS_PURGED, settings)
     over, over_ms = _audio_of(connection, OurCode.OVER_BUDGET, settings)
     again = purged_ms / 3_600_000
@@ -239,8 +246,8 @@ def build(
 
 def _audio_of(connection: duckdb.DuckDBPyConnection, code: OurCode, settings: Settings) -> tuple[int, int]:
     """How many files ended with *code*, and their audio in milliseconds."""
-    query = """SELECT m.file_id, m.audio_url, m.etag, m.size_bytes, m.duration_ms
-               FROM final f JOIN manifest m USING (file_id) WHERE f.error_code = ?"""
+    query = """SELECT file_id, audio_url, audio_etag, size_bytes, manifest_duration_ms
+               FROM final WHERE error_code = ?"""
     files, total_ms = 0, 0
     for batch in batches(connection, query, [code.value]):
         for row in batch.to_pylist():

@@ -8,7 +8,7 @@ by which rows are looked for have a page in each row group, whose statistics the
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -132,6 +132,25 @@ class ParquetFile:
         self._rows += len(rows)
         # Arrow's allocator would keep what was freed, and more with every row group.
         pa.default_memory_pool().release_unused()
+
+    def write_batches(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Write *batches*, which have all columns of the table in any order, in full row groups and what is left in a last one.
+
+        It never holds more than one row group. The same rows in other batches may give other row groups.
+        """
+        pending: list[pa.RecordBatch] = []
+        for batch in batches:
+            pending.append(batch)
+            if self.is_full(sum(len(one) for one in pending), sum(one.nbytes for one in pending)):
+                self._write_pending(pending)
+        if any(len(one) for one in pending):
+            self._write_pending(pending)
+
+    def _write_pending(self, pending: list[pa.RecordBatch]) -> None:
+        declared = TABLES[self._table]
+        rows = pa.Table.from_batches(pending).select(declared.names).cast(declared)
+        pending.clear()
+        self.write_row_group({name: rows[name] for name in declared.names})
 
     def close(self) -> Part | None:
         """End the file; None when nothing was ever written, for then there is no file."""
