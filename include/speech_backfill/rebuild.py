@@ -32,8 +32,8 @@ from speech_backfill.ledger.restore import restore_chunk, restore_plan
 from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.marks import read_mark
 from speech_backfill.model import Status, TranscriptionOptions, chunk_id, token
+from speech_backfill.plan.chunks import chunk_record
 from speech_backfill.plan.cut import CutChunk
-from speech_backfill.plan.planner import chunk_record
 from speech_backfill.plan.prior import Published, load_prior
 from speech_backfill.relations import one_row, relations
 from speech_backfill.services import Services

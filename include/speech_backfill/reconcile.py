@@ -20,8 +20,8 @@ from speech_backfill.error_classes import OurCode
 from speech_backfill.ledger.ledger import Ledger, NewPlacement, PlansChanged
 from speech_backfill.ledger.records import ChunkRecord, Placement, PlanRecord, PlanState
 from speech_backfill.model import Shard
+from speech_backfill.plan.chunks import chunk_record
 from speech_backfill.plan.cut import shards_of
-from speech_backfill.plan.planner import chunk_record
 from speech_backfill.recut import COLUMNS, ORDER, load_cuts, recut
 from speech_backfill.relations import batches, one_row, relations
 from speech_backfill.settings import Settings

@@ -14,12 +14,12 @@ MEMORY_LIMIT = "192MB"
 
 
 @contextmanager
-def relations(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that keeps to MEMORY_LIMIT and two threads and spills into *folder*."""
+def relations(folder: Path, *, memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that keeps to *memory_limit* and two threads and spills into *folder*."""
     connection = duckdb.connect(
         str(folder / "relations.duckdb"),
         config={
-            "memory_limit": MEMORY_LIMIT,
+            "memory_limit": memory_limit,
             "threads": 2,
             "temp_directory": str(folder / "spill"),
             # Nothing is fetched from anywhere: no extension is installed behind our back.

@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 from math import fsum, sqrt
 
 import duckdb
-import pyarrow as pa
 
 from speech_backfill.durations import FORMAT_PATTERN, guessed_seconds_per_byte
 from speech_backfill.relations import one_row
 from speech_backfill.settings import Settings
-from speech_backfill.tables.columns import optional_integers, texts
 
 ReadDurations = Callable[[Sequence[str]], Mapping[str, int]]
 """(URLs) → the duration in milliseconds of those that could be read."""
@@ -90,15 +88,14 @@ class AudioEstimate:
     seconds_per_byte: Mapping[str, float] = field(default_factory=dict)
     """By format, what to reserve for files that were not read: the rate plus two standard errors. Summed over all of them
     that is more than there is, but for about one sample in forty."""
+    durations: Mapping[str, int] = field(default_factory=dict)
+    """By file id, in milliseconds: those that were read."""
 
 
 def estimate_audio(
     connection: duckdb.DuckDBPyConnection, read: ReadDurations, settings: Settings
 ) -> AudioEstimate:
-    """Estimate the audio to submit of the table `manifest`, and note there the durations that were read.
-
-    What the manifest itself says is neither read nor changed.
-    """
+    """Estimate the audio to submit of the relation `manifest`, which stays as it is. Durations that it says are not read."""
     known, known_ms = one_row(
         connection,
         f"""SELECT count(*), coalesce(sum(duration_ms), 0)::BIGINT FROM manifest
@@ -107,7 +104,6 @@ def estimate_audio(
     formats = _formats(connection)
     drawn = _drawn(connection, formats, settings.probe_files)
     durations = read([one.url for one in drawn]) if drawn else {}
-    _note(connection, [(one.file_id, durations[one.url]) for one in drawn if one.url in durations])
     return combine(
         formats, drawn, durations, known=int(known), known_hours=known_ms / 3_600_000, settings=settings
     )
@@ -161,18 +157,6 @@ def shares(formats: Sequence[Format], most: int) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _note(connection: duckdb.DuckDBPyConnection, durations: Sequence[tuple[str, int]]) -> None:
-    if not durations:
-        return
-    ids, values = zip(*durations, strict=True)
-    table = pa.table({"file_id": texts(ids), "ms": optional_integers(values, pa.int64())})
-    connection.register("read_durations", table)
-    connection.execute(
-        "UPDATE manifest SET duration_ms = r.ms FROM read_durations r WHERE manifest.file_id = r.file_id"
-    )
-    connection.unregister("read_durations")
-
-
 def combine(
     formats: Sequence[Format],
     drawn: Sequence[DrawnFile],
@@ -219,6 +203,7 @@ def combine(
         sampled=sampled,
         guessed=guessed,
         seconds_per_byte=rates,
+        durations={one.file_id: durations[one.url] for one in drawn if one.url in durations},
     )
 
 

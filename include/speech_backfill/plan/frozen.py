@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import duckdb
@@ -10,13 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speech_backfill.relations import batches, one_row
-from speech_backfill.tables.columns import integers
-
-SUBMIT = "submit"
-CARRIED = "carried"
-ELSEWHERE = "elsewhere"
-REFUSED = "refused"
+from speech_backfill.plan.lines import BATCH
+from speech_backfill.relations import batches
+from speech_backfill.tables.columns import integers, optional_integers, texts
 
 MANIFEST = pa.schema(
     [
@@ -37,104 +35,101 @@ MANIFEST = pa.schema(
     ]
 )
 
-_ONE_FILE = "audio_url, CASE WHEN error_code IN ('InvalidUri', 'InvalidLine', 'InvalidOption') THEN line END"
-"""What makes two lines the same: their URL. Lines that name no file are each their own."""
 
-_DECIDE = f"""
-CREATE TABLE manifest AS
-WITH first_lines AS (
-    SELECT min(line) AS line FROM lines GROUP BY {_ONE_FILE}
-), firsts AS (
-    SELECT l.* FROM lines l SEMI JOIN first_lines USING (line)
-), transcribed AS (
-    SELECT audio_url FROM prior WHERE outcome = 'transcribed'
-), kept AS (
-    SELECT * FROM firsts WHERE error_code IS NULL
-    UNION ALL
-    -- A line refused today (its audio is gone, say) must not take away what was transcribed and paid for before.
-    SELECT f.* FROM (SELECT * FROM firsts WHERE error_code IS NOT NULL) f ANTI JOIN transcribed USING (audio_url)
-), decided AS (
-    SELECT
-        l.line, l.file_id, l.audio_url, l.etag, l.size_bytes, l.modified_at, l.duration_ms, l.options_id, l.residency,
-        CASE
-            WHEN l.error_code IS NOT NULL THEN 'refused'
-            WHEN $reprocess AND (p.chunk_id IS NULL OR p.chunk_id NOT IN (SELECT chunk_id FROM own)) THEN 'submit'
-            WHEN p.file_id IS NOT NULL AND NOT p.can_retry THEN 'carried'
-            WHEN e.file_id IS NOT NULL THEN 'elsewhere'
-            ELSE 'submit'
-        END AS disposition,
-        e.transcribed_in, l.error_code, l.error_message, l.manifest_columns
-    FROM kept l
-    LEFT JOIN prior p ON p.file_id = l.file_id
-    LEFT JOIN (SELECT file_id, min(transcribed_in) AS transcribed_in FROM elsewhere GROUP BY file_id) e ON e.file_id = l.file_id
-), gone AS (
-    -- Transcribed before and no longer in the source: paid for, so kept. A line that failed cost nothing, and whoever
-    -- has mended it in the source does not want to see it fail for ever.
-    SELECT
-        9000000000000000000 AS line, p.file_id, p.audio_url, p.audio_etag AS etag, p.size_bytes,
-        epoch(p.last_modified) AS modified_at, p.duration_ms, p.options_id, '' AS residency, 'carried' AS disposition,
-        p.transcribed_in, p.error_code, p.error_message, p.manifest_columns
-    FROM prior p ANTI JOIN (SELECT audio_url FROM kept) l USING (audio_url)
-    WHERE p.outcome = 'transcribed'
-)
-SELECT * FROM decided UNION ALL SELECT * FROM gone
-"""  # noqa: S608  our own columns
+def write_manifest(connection: duckdb.DuckDBPyConnection, lines: Path | None, target: Path) -> str:
+    """Write *lines* as `decisions` has them and then `from_prior`; returns the digest of ids, dispositions and residencies.
 
-_ONLY_FAILED = """
-CREATE TABLE manifest AS
-SELECT
-    manifest_position AS line, file_id, audio_url, audio_etag AS etag,
-    size_bytes, epoch(last_modified) AS modified_at, duration_ms, options_id, coalesce(r.residency, '') AS residency,
-    CASE
-        WHEN outcome = 'transcribed' THEN 'carried'
-        WHEN options_id IS NULL OR options_id = '' THEN 'carried'  -- refused before it had options: can't be submitted
-        WHEN can_retry THEN 'submit'
-        WHEN $reprocess AND (chunk_id IS NULL OR chunk_id NOT IN (SELECT chunk_id FROM own)) THEN 'submit'
-        ELSE 'carried'
-    END AS disposition,
-    transcribed_in, error_code, error_message, manifest_columns
-FROM prior LEFT JOIN residencies r USING (chunk_id)
-"""
-
-_DIGESTED = "file_id || ' ' || disposition || ' ' || coalesce(residency, '') || chr(10)"
-
-
-def decide(connection: duckdb.DuckDBPyConnection, *, reprocess: bool) -> None:
-    """Make the table `manifest` from `lines`, `prior`, `own` and `elsewhere`: one row for each URL, with a disposition.
-
-    It has `line` in the place of a position, which `write_manifest` gives. Nothing here needs all rows in memory at once:
-    no window over all of them, and no NOT IN of something large, which DuckDB can't spill.
-    """
-    connection.execute(_DECIDE, {"reprocess": reprocess})
-
-
-def distinct_lines(connection: duckdb.DuckDBPyConnection) -> int:
-    """How many lines of the source are kept: the others repeat a URL that stood before."""
-    (kept,) = one_row(connection, f"SELECT count(*) FROM (SELECT 1 FROM lines GROUP BY {_ONE_FILE})")  # noqa: S608
-    return int(kept)
-
-
-def decide_only_failed(connection: duckdb.DuckDBPyConnection, *, reprocess: bool) -> None:
-    """Make the table `manifest` from `prior`, `own` and `residencies` (chunk_id, residency): submit what is failed or missing."""
-    connection.execute(_ONLY_FAILED, {"reprocess": reprocess})
-
-
-def write_manifest(connection: duckdb.DuckDBPyConnection, target: Path) -> str:
-    """Write the table `manifest` in order and return the digest of its ids, dispositions and residencies.
-
-    What is called `manifest` from then on is a view of the file.
+    `manifest` is a view of the file from then on.
     """
     digest = hashlib.blake2b(digest_size=16)
-    columns = ", ".join(f'"{name}"' for name in MANIFEST.names[1:])
-    query = f"SELECT {columns}, {_DIGESTED} AS digested FROM manifest ORDER BY line, audio_url"  # noqa: S608  our own names
     position = 0
     with pq.ParquetWriter(target, MANIFEST, compression="zstd") as writer:
-        for batch in batches(connection, query):
-            digest.update("".join(batch["digested"].to_pylist()).encode())
-            positions = integers(np.arange(position, position + len(batch)), pa.int64())
-            position += len(batch)
-            rows = pa.Table.from_batches([batch.drop_columns(["digested"])])
-            writer.write_table(rows.add_column(0, "position", positions).cast(MANIFEST))
-    connection.execute("DROP TABLE manifest")
-    connection.execute(f"CREATE VIEW manifest AS SELECT * FROM read_parquet('{target}')")  # noqa: S608  our own path
+        for rows in _rows(connection, lines):
+            of_each = (rows[name].to_pylist() for name in ("file_id", "disposition", "residency"))
+            digest.update(
+                "".join(
+                    [f"{one} {what} {where or ''}\n" for one, what, where in zip(*of_each, strict=True)]
+                ).encode()
+            )
+            positions = integers(np.arange(position, position + len(rows)), pa.int64())
+            position += len(rows)
+            writer.write_table(
+                rows.add_column(0, "position", positions).select(MANIFEST.names).cast(MANIFEST)
+            )
+    # Or Arrow keeps what it has freed, some 40 MB, while DuckDB sorts.
+    pa.default_memory_pool().release_unused()
+    _view(connection, target)
     return digest.hexdigest()
+
+
+def note_durations(
+    connection: duckdb.DuckDBPyConnection, source: Path, target: Path, durations: Mapping[str, int]
+) -> None:
+    """Move the manifest *source* to *target*, with the *durations* (by file id) that were read. `manifest` follows."""
+    if durations:
+        connection.register("noted", pa.table({"file_id": texts(list(durations))}))
+        found = connection.execute(
+            "SELECT position, file_id FROM manifest SEMI JOIN noted USING (file_id) ORDER BY position"
+        ).fetchall()
+        connection.unregister("noted")
+        _write_noted(source, target, [(position, durations[file_id]) for position, file_id in found])
+        source.unlink()
+    else:
+        source.rename(target)
+    _view(connection, target)
+
+
+def _view(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+    connection.execute(f"CREATE OR REPLACE VIEW manifest AS SELECT * FROM read_parquet('{file}')")  # noqa: S608  our own path
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, lines: Path | None) -> Iterator[pa.Table]:
+    """The rows of the manifest in order, without their positions."""
+    if lines is not None:
+        with pq.ParquetFile(lines, pre_buffer=False) as file:
+            for batch in file.iter_batches(BATCH, use_threads=False):
+                yield _decided(connection, batch)
+    columns = ", ".join(f'"{name}"' for name in MANIFEST.names[1:])
+    for batch in batches(connection, f"SELECT {columns} FROM from_prior ORDER BY line, audio_url"):  # noqa: S608  our own names
+        yield pa.Table.from_batches([batch])
+
+
+def _decided(connection: duckdb.DuckDBPyConnection, batch: pa.RecordBatch) -> pa.Table:
+    """Those rows of *batch* that are decided about, with their decisions.
+
+    Wide rows neither enter DuckDB nor are sorted there: they stand in the order of the manifest already.
+    """
+    numbers = batch["line"].to_numpy()
+    found = connection.sql(
+        "SELECT line, disposition::VARCHAR AS disposition, transcribed_in FROM decisions WHERE line BETWEEN ? AND ? ORDER BY line",
+        params=[int(numbers.min()), int(numbers.max())],
+    ).to_arrow_table()
+    places = {number: place for place, number in enumerate(numbers.tolist())}
+    rows = batch.take(
+        integers(np.array([places[one] for one in found["line"].to_pylist()], np.int64), pa.int64())
+    )
+    made = pa.Table.from_batches([rows])
+    for name in ("disposition", "transcribed_in"):
+        made = made.append_column(name, found[name])
+    return made
+
+
+def _write_noted(source: Path, target: Path, noted: list[tuple[int, int]]) -> None:
+    """Copy *source* to *target* with the *noted* (position, duration), which come in order."""
+    column = MANIFEST.get_field_index("duration_ms")
+    begin = 0
+    with (
+        pq.ParquetFile(source, pre_buffer=False) as file,
+        pq.ParquetWriter(target, MANIFEST, compression="zstd") as writer,
+    ):
+        for batch in file.iter_batches(BATCH, use_threads=False):
+            end = begin + len(batch)
+            rows = pa.Table.from_batches([batch])
+            here = noted[bisect_left(noted, (begin, 0)) : bisect_left(noted, (end, 0))]
+            if here:
+                values = batch.column(column).to_pylist()
+                for position, duration in here:
+                    values[position - begin] = duration
+                rows = rows.set_column(column, MANIFEST.field(column), optional_integers(values, pa.int64()))
+            writer.write_table(rows)
+            begin = end

@@ -76,6 +76,8 @@ def write_lines(
                 rows = []
         if rows:
             _flush(writer, rows)
+    # Or Arrow keeps what it has freed while DuckDB joins.
+    pa.default_memory_pool().release_unused()
     return options
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -19,8 +19,6 @@ import pyarrow as pa
 
 from speech_backfill import paths
 from speech_backfill.accounts import StorageAccounts
-from speech_backfill.chunk_files import file_ids, write_chunk
-from speech_backfill.durations import NO_RATES, audio_ms
 from speech_backfill.errors import EmptyManifest, ManifestError
 from speech_backfill.ledger.ledger import Claims, Ledger, NewPlacement, PlansChanged
 from speech_backfill.ledger.records import ChunkRecord, PlanRecord, PlanState
@@ -28,21 +26,24 @@ from speech_backfill.ledger.resources import Resources
 from speech_backfill.manifest.lookup import look_up
 from speech_backfill.manifest.source import read_source
 from speech_backfill.model import TranscriptionOptions
-from speech_backfill.plan import frozen
-from speech_backfill.plan.cut import CutChunk, shards_of
+from speech_backfill.plan import dispositions, frozen
+from speech_backfill.plan.chunks import Chunking
+from speech_backfill.plan.cut import shards_of
 from speech_backfill.plan.estimate import estimate_audio
 from speech_backfill.plan.forecast import RegionForecast, forecast, regions_of
 from speech_backfill.plan.headers import HeaderReader
-from speech_backfill.plan.lines import LINES, write_lines
+from speech_backfill.plan.lines import write_lines
 from speech_backfill.plan.prior import Published, load_elsewhere, load_prior, published
 from speech_backfill.plan.request import PlanRequest, PlanSummary
-from speech_backfill.recut import COLUMNS, ORDER, load_cuts, recut
-from speech_backfill.relations import batches, one_row, relations
+from speech_backfill.relations import one_row, relations
 from speech_backfill.settings import Settings
 from speech_backfill.speech.resource import SpeechResource
 from speech_backfill.store import Store
 from speech_backfill.tables.columns import texts
 from speech_backfill.tables.layout import quoted
+
+_MEMORY_LIMIT = "128MB"
+"""DuckDB's. A plan reads and writes Parquet and cuts chunks beside it, and all of that is to stay within 512 MB."""
 
 _TASKS_A_SHARD = 3
 _OTHER_TASKS = 4
@@ -77,26 +78,31 @@ class Planner:
             request.partition, only_run_key=request.run_key if request.reprocess else None
         )
         before = published(self.store, request.partition)
-        with relations(folder) as connection:
+        with relations(folder, memory_limit=_MEMORY_LIMIT) as connection:
             load_prior(connection, self.store, before, folder)
             self._load_own(connection, request)
-            options, lines = self._decide(request, connection, folder, before)
+            decided = self._decide(request, connection, folder, before)
+            decided_file = folder / "decided.parquet"
+            digest = frozen.write_manifest(connection, decided.lines, decided_file)
             audio = estimate_audio(connection, headers.durations, self.settings)
-            digest = frozen.write_manifest(connection, folder / "manifest.parquet")
+            frozen.note_durations(connection, decided_file, folder / "manifest.parquet", audio.durations)
             salt = request.run_key if request.reprocess else ""
             plan_id = blake2b(
                 "\n".join([request.partition, request.run_key, digest, str(before.version), salt]).encode(),
                 digest_size=12,
             ).hexdigest()
             bounds = _bounds(connection)
-            chunks, under_way = self._chunks(
-                request,
-                connection,
-                options,
-                salt,
-                [] if bounds is None else claims.within(*bounds),
+            chunking = Chunking(
+                ledger=self.ledger,
+                store=self.store,
+                settings=self.settings,
+                partition=request.partition,
+                options=decided.options,
+                salt=salt,
                 seconds_per_byte=audio.seconds_per_byte,
+                dry_run=request.dry_run,
             )
+            chunks, under_way = chunking.chunks(connection, [] if bounds is None else claims.within(*bounds))
             counted = _count(connection)
         attempts = self.ledger.next_attempts(one.chunk_id for one, _ in chunks)
         total = len(chunks)
@@ -118,13 +124,13 @@ class Planner:
             run_key=request.run_key,
             source=request.source.split("?", 1)[0],
             base_version=before.version,
-            files=sum(counted.dispositions.values()),
-            duplicates=max(0, lines - counted.distinct),
-            to_submit=counted.dispositions.get(frozen.SUBMIT, 0),
+            files=sum(counted.values()),
+            duplicates=decided.duplicates,
+            to_submit=counted.get(dispositions.SUBMIT, 0),
             under_way=under_way,
-            carried=counted.dispositions.get(frozen.CARRIED, 0),
-            elsewhere=counted.dispositions.get(frozen.ELSEWHERE, 0),
-            refused=counted.dispositions.get(frozen.REFUSED, 0),
+            carried=counted.get(dispositions.CARRIED, 0),
+            elsewhere=counted.get(dispositions.ELSEWHERE, 0),
+            refused=counted.get(dispositions.REFUSED, 0),
             chunks=total,
             shards=shards,
             audio_hours=audio.hours,
@@ -169,18 +175,17 @@ class Planner:
 
     def _decide(
         self, request: PlanRequest, connection: duckdb.DuckDBPyConnection, folder: Path, before: Published
-    ) -> tuple[dict[str, TranscriptionOptions], int]:
-        """Make the table `manifest`; returns the options by id and the number of source lines."""
+    ) -> _Decided:
+        """Decide about every file of the source, or of what is published, for `frozen.write_manifest` to write."""
         if request.only_failed:
             if before.partition is None:
                 raise EmptyManifest(
                     f"partition {request.partition}",
                     "nothing of it is published, so nothing of it has failed",
                 )
-            connection.register("lines", pa.Table.from_batches([], LINES))
             self._load_residencies(connection)
-            frozen.decide_only_failed(connection, reprocess=request.reprocess)
-            return self._published_options(connection, request), 0
+            dispositions.decide_only_failed(connection, reprocess=request.reprocess)
+            return _Decided(self._published_options(connection, request), None, 0)
         if not request.source:
             raise ManifestError(
                 "No source was given: name a manifest or a container prefix. Nothing was planned."
@@ -200,7 +205,7 @@ class Planner:
             residency=request.residency or self.settings.residency,
         )
         connection.execute(f"CREATE VIEW lines AS SELECT * FROM read_parquet('{local}')")  # noqa: S608  our own path
-        count, first, last = one_row(connection, "SELECT count(*), min(audio_url), max(audio_url) FROM lines")
+        first, last = one_row(connection, "SELECT min(audio_url), max(audio_url) FROM lines")
         load_elsewhere(
             connection,
             self.store,
@@ -210,9 +215,9 @@ class Planner:
             first_url=first or "",
             last_url=last or "",
         )
-        frozen.decide(connection, reprocess=request.reprocess)
+        duplicates = dispositions.decide(connection, reprocess=request.reprocess)
         self._carry_prior_options(options, request)
-        return options, int(count)
+        return _Decided(options, local, duplicates)
 
     def _load_residencies(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Make the table `residencies`: where the chunks of files that are not transcribed were allowed to go."""
@@ -252,64 +257,6 @@ class Planner:
 
     def _carry_prior_options(self, options: dict[str, TranscriptionOptions], request: PlanRequest) -> None:
         options.setdefault(request.options.options_id, request.options)
-
-    def _chunks(
-        self,
-        request: PlanRequest,
-        connection: duckdb.DuckDBPyConnection,
-        options: dict[str, TranscriptionOptions],
-        salt: str,
-        claimed: Sequence[ChunkRecord],
-        *,
-        seconds_per_byte: Mapping[str, float],
-    ) -> tuple[list[tuple[ChunkRecord, str | None]], int]:
-        """Chunks that are claimed already and hold files of ours, then the rest freshly cut; and how many files were claimed.
-
-        With each chunk stands the resource that it had better keep away from.
-        """
-        taken, under_way = self._claimed(connection, claimed)
-        chunks: list[tuple[ChunkRecord, str | None]] = [(one, None) for one in taken]
-        load_cuts(connection, self.ledger, "prior")
-        query = f"""
-            SELECT {COLUMNS}
-            FROM manifest m ANTI JOIN claims USING (file_id)
-            LEFT JOIN prior e ON e.file_id = m.file_id AND e.can_retry
-            LEFT JOIN cuts c ON c.chunk_id = e.chunk_id AND c.attempt = e.attempt
-            WHERE m.disposition = 'submit' ORDER BY {ORDER}
-        """  # noqa: S608  our own columns
-        for one in recut(batches(connection, query), self.settings, salt=salt):
-            if not request.dry_run:
-                write_chunk(self.store, one.chunk.chunk_id, list(one.chunk.files))
-            record = chunk_record(
-                one.chunk,
-                partition=request.partition,
-                options=options[one.chunk.options_id],
-                settings=self.settings,
-                seconds_per_byte=seconds_per_byte,
-            )
-            chunks.append((record, one.away_from))
-        return chunks, under_way
-
-    def _claimed(
-        self, connection: duckdb.DuckDBPyConnection, claimed: Sequence[ChunkRecord]
-    ) -> tuple[list[ChunkRecord], int]:
-        """Those of *claimed* that hold files to submit; fills the table `claims` (file_id, chunk_id)."""
-        connection.execute("CREATE TABLE claims (file_id VARCHAR, chunk_id VARCHAR)")
-        taken: list[ChunkRecord] = []
-        for chunk in claimed:
-            connection.register("candidate", file_ids(self.store, chunk.chunk_id))
-            connection.execute(
-                """INSERT INTO claims SELECT c.file_id, ? FROM candidate c
-                   SEMI JOIN (SELECT file_id FROM manifest WHERE disposition = 'submit') m USING (file_id)
-                   ANTI JOIN claims USING (file_id)""",
-                [chunk.chunk_id],
-            )
-            connection.unregister("candidate")
-            (found,) = one_row(connection, "SELECT count(*) FROM claims WHERE chunk_id = ?", [chunk.chunk_id])
-            if found:
-                taken.append(chunk)
-        (total,) = one_row(connection, "SELECT count(*) FROM claims")
-        return taken, int(total)
 
     def _commit(
         self,
@@ -353,9 +300,12 @@ class Planner:
 
 
 @dataclass(frozen=True, slots=True)
-class _Counted:
-    dispositions: dict[str, int]
-    distinct: int
+class _Decided:
+    options: dict[str, TranscriptionOptions]
+    """By id."""
+    lines: Path | None
+    """The source's lines; None where only what is published was decided about."""
+    duplicates: int
 
 
 def _bounds(connection: duckdb.DuckDBPyConnection) -> tuple[str, str] | None:
@@ -366,29 +316,6 @@ def _bounds(connection: duckdb.DuckDBPyConnection) -> tuple[str, str] | None:
     return None if first is None else (first, last)
 
 
-def _count(connection: duckdb.DuckDBPyConnection) -> _Counted:
-    by = dict(connection.execute("SELECT disposition, count(*) FROM manifest GROUP BY 1").fetchall())
-    return _Counted(by, frozen.distinct_lines(connection))
-
-
-def chunk_record(
-    one: CutChunk,
-    *,
-    partition: str,
-    options: TranscriptionOptions,
-    settings: Settings,
-    seconds_per_byte: Mapping[str, float] = NO_RATES,
-) -> ChunkRecord:
-    """What the ledger keeps of a chunk: sums and bounds; unknown durations as *seconds_per_byte* has them, else guessed."""
-    urls = [file.url for file in one.files]
-    return ChunkRecord(
-        chunk_id=one.chunk_id,
-        partition=partition,
-        options=options,
-        files=len(one.files),
-        size_bytes=sum(file.size_bytes or 0 for file in one.files),
-        audio_ms=sum(audio_ms(file, settings, seconds_per_byte=seconds_per_byte) for file in one.files),
-        first_url=min(urls),
-        last_url=max(urls),
-        residency=one.residency,
-    )
+def _count(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """How many files have each disposition."""
+    return dict(connection.execute("SELECT disposition, count(*) FROM manifest GROUP BY 1").fetchall())

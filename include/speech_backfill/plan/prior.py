@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 from speech_backfill import paths
 from speech_backfill.errors import StoreError
 from speech_backfill.ledger.ledger import Ledger, PlansChanged
+from speech_backfill.plan.dispositions import KEY
 from speech_backfill.store import Store
+from speech_backfill.tables.columns import texts
 from speech_backfill.tables.errors import UnreadablePartitionFile
 from speech_backfill.tables.layout import partition_file
 from speech_backfill.tables.published import PublishedPartition, read_partition_file
@@ -81,11 +83,12 @@ def load_elsewhere(
     first_url: str,
     last_url: str,
 ) -> None:
-    """Make the table `elsewhere` (file_id, transcribed_in): what overlapping other partitions hold.
+    """Make the table `elsewhere` (file, transcribed_in): which of the `lines` overlapping other partitions hold.
 
-    Raises PlansChanged where one of them is published anew at this moment.
+    A file is named by its KEY, and once: of several partitions the first by name counts. Raises PlansChanged where one
+    of them is published anew at this moment.
     """
-    connection.execute("CREATE TABLE elsewhere (file_id VARCHAR, transcribed_in VARCHAR)")
+    found: list[tuple[str, Path]] = []
     for number, other in enumerate(ledger.partitions()):
         if other.partition == partition or other.last_url < first_url or other.first_url > last_url:
             continue
@@ -99,9 +102,27 @@ def load_elsewhere(
             if now is None or now.plan_id == other.plan_id:
                 raise StoreError("read", path, "the index of a published partition is gone") from error
             raise PlansChanged from error
-        # Only ids that the source asks for are kept, so the table stays as small as the overlap.
-        connection.execute(
-            "INSERT INTO elsewhere SELECT file_id, ? FROM read_parquet(?) SEMI JOIN lines USING (file_id)",
-            [other.partition, str(local)],
-        )
+        found.append((other.partition, local))
+    if not found:
+        connection.execute("CREATE TABLE elsewhere (file UHUGEINT, transcribed_in VARCHAR)")
+        return
+    # All at once, as the lines are too many to be gone through for every partition; and only what the source asks for is
+    # kept, so that the table stays as small as the overlap.
+    named = pa.table(
+        {"partition": texts([one for one, _ in found]), "path": texts([str(one) for _, one in found])}
+    )
+    connection.register("others", named)
+    connection.execute(
+        f"""CREATE TABLE overlap AS
+            SELECT file, filename FROM (SELECT {KEY.format("file_id")} AS file, filename FROM read_parquet(?, filename = true))
+            SEMI JOIN (SELECT {KEY.format("file_id")} AS file FROM lines) USING (file)""",  # noqa: S608  our own columns
+        [[str(one) for _, one in found]],
+    )
+    connection.execute(
+        """CREATE TABLE elsewhere AS
+           SELECT file, min(partition) AS transcribed_in FROM overlap JOIN others ON path = filename GROUP BY file"""
+    )
+    connection.execute("DROP TABLE overlap")
+    connection.unregister("others")
+    for _, local in found:
         local.unlink()

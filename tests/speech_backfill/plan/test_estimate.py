@@ -76,9 +76,10 @@ class World:
     def estimate(self, probe_files: int = 400) -> AudioEstimate:
         return estimate_audio(self.connection, self.read, Settings(probe_files=probe_files))
 
-    def durations(self) -> dict[str, int | None]:
-        rows = self.connection.execute("SELECT audio_url, duration_ms FROM manifest").fetchall()
-        return {url.rpartition("/")[2]: ms for url, ms in rows}
+    def durations(self, estimate: AudioEstimate) -> dict[str, int | None]:
+        """The durations that are known by name, with those that were read for the *estimate*."""
+        rows = self.connection.execute("SELECT audio_url, file_id, duration_ms FROM manifest").fetchall()
+        return {url.rpartition("/")[2]: estimate.durations.get(file_id, ms) for url, file_id, ms in rows}
 
     @property
     def to_submit(self) -> list[File]:
@@ -112,7 +113,7 @@ def test_few_files_are_all_read_and_the_sum_is_exact(connection: duckdb.DuckDBPy
     assert made.hours == pytest.approx(sum(one.ms for one in world.files) / 3_600_000)
     assert (made.error_hours, made.read, made.sampled, made.guessed) == (0, 50, 0, 0)
     assert made.seconds_per_byte == {}
-    assert world.durations() == {one.name: one.ms for one in world.files}
+    assert world.durations(made) == {one.name: one.ms for one in world.files}
 
 
 def test_no_header_is_read_where_the_setting_says_so(connection: duckdb.DuckDBPyConnection) -> None:
@@ -120,7 +121,7 @@ def test_no_header_is_read_where_the_setting_says_so(connection: duckdb.DuckDBPy
     made = world.estimate(probe_files=0)
     assert world.asked == []
     assert made == AudioEstimate(hours=3 / 3600, guessed_hours=3 / 3600, guessed=2)
-    assert world.durations() == {"a.wav": None, "b.mp3": None}
+    assert world.durations(made) == {"a.wav": None, "b.mp3": None}
 
 
 def test_what_the_manifest_says_is_neither_read_nor_changed(connection: duckdb.DuckDBPyConnection) -> None:
@@ -138,7 +139,7 @@ def test_what_the_manifest_says_is_neither_read_nor_changed(connection: duckdb.D
     ]
     assert made.hours == pytest.approx(6 / 3600)
     assert (made.known, made.read) == (1, 2)
-    assert world.durations() == {
+    assert world.durations(made) == {
         "said.wav": 1000,
         "carried.wav": None,
         "refused.wav": None,
@@ -227,7 +228,7 @@ def test_every_file_is_counted_once_and_nothing_is_more_than_its_parts(
     with duckdb.connect(config={"threads": 1}) as connection:
         world = World(connection, files)
         made = world.estimate(probe_files)
-        kept = world.durations()
+        kept = world.durations(made)
     assert made.known + made.read + made.sampled + made.guessed == len(world.to_submit)
     assert made.read <= made.asked <= probe_files
     assert made.error_hours >= 0
@@ -373,7 +374,7 @@ def test_the_guess_is_the_settings_where_it_says_one() -> None:
 
 
 def test_a_sample_of_many_formats_takes_bounded_memory(tmp_path: Path) -> None:
-    # Only what is drawn comes to Python: the rest stays in DuckDB, which is held to a quarter of a gigabyte.
+    # Only what is drawn comes to Python: the rest stays in DuckDB, whose memory is bounded.
     from speech_backfill.relations import relations
 
     with relations(tmp_path) as made:
