@@ -50,8 +50,9 @@ def rows(*, sizes: Sequence[int] = SIZES) -> list[Figure]:
     peaks: list[list[float]] = []
     for words in (True, False):
         with tempfile.TemporaryDirectory(prefix="speech-backfill-merge-memory-") as name:
-            corpus(Path(name), _CORPUS, words=words)
-            peaks.append([_peak(Path(name), size, words=words) for size in sorted(sizes)])
+            files = Path(name, "files")
+            corpus(files, _CORPUS, words=words)
+            peaks.append([_peak(files, size, words=words) for size in sorted(sizes)])
     found = [
         at_most(f"merge, peak memory at {size:,} result files", MOST_MB, max(at), "MB")
         for size, *at in zip(sorted(sizes), *peaks, strict=True)
