@@ -28,6 +28,7 @@ from speech_backfill.reconcile import load_manifest, load_outcomes
 from speech_backfill.relations import one_row, relations
 from speech_backfill.settings import Settings
 from speech_backfill.store import Store
+from speech_backfill.tables.errors import UnreadablePartitionFile
 from speech_backfill.tables.layout import partition_file, table_directory
 from speech_backfill.tables.published import PublishedPart, PublishedPartition
 from speech_backfill.tables.schema import SCHEMA_VERSION, TABLES
@@ -49,22 +50,28 @@ class Publisher:
         Publishing a plan that is visible already changes nothing and returns its report.
         Raises UnexplainedFiles, SupersededPlan, StalePlan or StoreError; the version before stays visible then.
         """
-        plan = self.ledger.plan(plan_id)
-        before = published(self.store, plan.partition)
-        if before.partition is not None and before.partition.plan_id == plan_id:
-            return self._again(plan, before)
-        if plan.state is PlanState.SUPERSEDED:
-            raise SupersededPlan(plan.partition, plan_id)
-        summary = json.loads(self.store.get(paths.plan_summary(plan_id)))
-        if summary["base_version"] != before.version:
-            raise StalePlan(
-                partition=plan.partition,
-                plan_id=plan.plan_id,
-                based_on=summary["base_version"],
-                visible=before.version,
-            )
-        with tempfile.TemporaryDirectory(prefix="speech-backfill-publish-") as name:
-            return self._publish(plan, before, Path(name))
+        while True:
+            plan = self.ledger.plan(plan_id)
+            before = published(self.store, plan.partition)
+            if before.partition is not None and before.partition.plan_id == plan_id:
+                return self._again(plan, before)
+            if plan.state is PlanState.SUPERSEDED:
+                raise SupersededPlan(plan.partition, plan_id)
+            summary = json.loads(self.store.get(paths.plan_summary(plan_id)))
+            if summary["base_version"] != before.version:
+                raise StalePlan(
+                    partition=plan.partition,
+                    plan_id=plan.plan_id,
+                    based_on=summary["base_version"],
+                    visible=before.version,
+                )
+            try:
+                with tempfile.TemporaryDirectory(prefix="speech-backfill-publish-") as name:
+                    return self._publish(plan, before, Path(name))
+            except (FileNotFoundError, UnreadablePartitionFile):
+                # Another publisher has committed meanwhile and removed what the version before held: look again.
+                if published(self.store, plan.partition).etag == before.etag:
+                    raise
 
     def complete(self, partition: str) -> None:
         """Finish what a crash right after a commit left undone: the ledger's note and the removal of old parts."""

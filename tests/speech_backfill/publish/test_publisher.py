@@ -270,6 +270,29 @@ def test_a_publisher_that_was_overtaken_gets_the_same_truth(campaign: Campaign) 
     assert campaign.pipeline.publish(plan_id).version == 2
 
 
+def test_a_publisher_whose_old_parts_another_has_removed_gets_the_same_truth(campaign: Campaign) -> None:
+    """It has read the old version; before it fetches a part of that, another publishes the plan and clears up."""
+    plan_id = _second_version(campaign)
+
+    class Overtaken(CrashingStore):
+        def download(self, path: str, target: Path) -> None:
+            if path.startswith("tables/words/"):
+                _publisher(campaign, campaign.store).publish(plan_id)
+            self.store.download(path, target)
+
+    assert _publisher(campaign, Overtaken(campaign.store, at=0)).publish(plan_id).version == 2
+    assert len(campaign.texts()) == 9
+
+
+def test_a_part_that_is_gone_without_another_publisher_is_an_error(campaign: Campaign) -> None:
+    plan_id = _second_version(campaign)
+    gone = [one.path for one in campaign.store.list("tables/words/")]
+    for path in gone:
+        campaign.store.delete(path)
+    with pytest.raises(FileNotFoundError):
+        campaign.pipeline.publish(plan_id)
+
+
 def test_a_plan_made_on_an_older_version_is_not_published(campaign: Campaign) -> None:
     campaign.run(NAMES[:3])
     stale = campaign.plan(NAMES[:4], run_key="stale")
