@@ -114,7 +114,7 @@ def a_triggerer_stalls(world: AirflowWorld, chunks: int) -> Told:
 def cleared_before_the_old_trigger_ends(world: AirflowWorld, chunks: int) -> Told:
     """The new attempt has begun, and met the same transcriptions, when the old trigger's on_kill comes."""
     run = world.begin(chunks=chunks, seconds_each=4.0)
-    cleared = world.until_deferred(run, "transcribe.wait")[0]
+    cleared = world.until_triggered(run, "transcribe.wait")
     before = world.task_logs().count(ON_KILL)
     with world.frozen("triggerer"), world.frozen("triggerer-2"):
         world.clear(run, "transcribe.wait", cleared["map_index"])

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -255,6 +256,22 @@ class AirflowWorld:
         found: list[dict[str, Any]] = until(look, 240)
         return found
 
+    def until_triggered(self, run_id: str, task_id: str) -> dict[str, Any]:
+        """A deferred instance of a task whose trigger has started: before that there is nothing for on_kill to end."""
+        folder = self._task_log_folder / f"dag_id={DAG}" / f"run_id={run_id}" / f"task_id={task_id}"
+
+        def started(one: dict[str, Any]) -> bool:
+            logs = (folder / f"map_index={one['map_index']}").glob(
+                f"attempt={one['try_number']}.log.trigger.*"
+            )
+            return any(" starting" in log.read_text(errors="replace") for log in logs)
+
+        def look() -> dict[str, Any] | None:
+            return next((one for one in self.tasks(run_id, task_id, "deferred") if started(one)), None)
+
+        found: dict[str, Any] = until(look, 240)
+        return found
+
     def until_accepted(self, count: int) -> None:
         """Wait until the service has accepted so many transcriptions."""
         until(lambda: True if self.deployment.submitted() >= count else None, 300)
@@ -265,8 +282,11 @@ class AirflowWorld:
 
     def task_logs(self) -> str:
         """Everything that task instances and their triggers have written."""
-        folder = self.deployment.stack.checkout.stack / "airflow" / "logs"
-        return "\n".join(one.read_text(errors="replace") for one in folder.rglob("*.log"))
+        return "\n".join(one.read_text(errors="replace") for one in self._task_log_folder.rglob("*.log"))
+
+    @property
+    def _task_log_folder(self) -> Path:
+        return self.deployment.stack.checkout.stack / "airflow" / "logs"
 
     # --- harming ----------------------------------------------------------------------------------
 
