@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from speech_backfill.errors import EndpointMoved
 from speech_backfill.ledger.records import TranscriptionRecord
 from speech_backfill.ledger.submissions import LeaseLost, Submissions
 from speech_backfill.observe import past_deadline, record_ends
@@ -42,6 +43,9 @@ class Room:
                 await self._resolve(orphan)
             except LeaseLost:
                 continue
+            except EndpointMoved as error:
+                # A person has to act on that one; those who wait for room here are others.
+                log.warning("%s %s", orphan.token, error)
 
     async def _resolve(self, orphan: TranscriptionRecord) -> None:
         """An intent of a plan that was replaced: adopt what the service has of it, or free its place."""

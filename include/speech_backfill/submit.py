@@ -186,7 +186,10 @@ class Submitter:
         if made.later and set(made.troubles) >= set(self.poster.services.names):
             raise next(iter(made.troubles.values()))
         later = [NotYet(one.until, one.reason) for one in made.later]
-        if made.no_room is not None:
+        if made.no_room is None:
+            # What it waits for is not room: others need not wait for it.
+            line.leave(shard)
+        else:
             later.append(chunks.in_line(line, shard, made.no_room, made.waiting))
         soonest = min(later, key=lambda one: one.until)
         room = later[-1] if made.no_room is not None else None

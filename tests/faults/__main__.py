@@ -341,8 +341,8 @@ def _airflow(options: argparse.Namespace) -> Row:
             calmly = story.calm or calm_run
             if (calmly, chunks) not in calm:
                 calm[calmly, chunks] = calmly(world, chunks)
-            told = story.tell(world, chunks)
-            row.add([told.verdict(f"{story.name}, {chunks} chunks", calm[calmly, chunks])])
+            named = f"{story.name}, {chunks} chunks"
+            row.add([story.told(world, chunks, calm[calmly, chunks], name=named)])
             print(f"    {row.verdicts[-1]}", file=sys.stderr, flush=True)
         row.add([Verdict("secrets in all that was written", problems=tuple(world.leaks()))])
     row.seconds = time.monotonic() - began

@@ -30,7 +30,7 @@ def calm(world: AirflowWorld) -> Ended:
 
 @pytest.mark.parametrize("story", [one for one in STORIES if one.quick], ids=lambda one: one.name)
 def test_a_harmed_run_ends_as_a_calm_one(world: AirflowWorld, calm: Ended, story: Story) -> None:
-    verdict = story.tell(world, CHUNKS).verdict(story.name, calm)
+    verdict = story.told(world, CHUNKS, calm)
     assert verdict.good, verdict
 
 

@@ -10,7 +10,10 @@ import httpx
 import pytest
 
 from speech_backfill.errors import ClockWrong, SettingsError
+from speech_backfill.ledger.line import Line
+from speech_backfill.ledger.records import Placement
 from speech_backfill.model import Shard
+from speech_backfill.post import Poster
 from speech_backfill.speech.errors import NotSent, RequestRefused, Unauthorized
 from speech_backfill.submit import NotYet, Submitted
 from tests.speech_backfill.campaign import Bad, Campaign
@@ -226,3 +229,45 @@ def test_a_worker_whose_clock_is_wrong_submits_nothing_more(two: Campaign) -> No
     with pytest.raises(ClockWrong, match="ahead of"):
         two.pipeline.submit(shard)
     assert set(jobs(two).values()) == {1}  # the first answer of each tells
+
+
+def test_a_worker_killed_on_its_way_to_the_second_leaves_no_trace_of_the_first(
+    two: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its intent names the second alone: a look-up must not ask for it at the endpoint of the first."""
+    shard = planned(two)
+    two.services["east"].script("submit", httpx.Response(429))
+
+    class Killed(BaseException):
+        pass
+
+    content_urls, asked = Poster._content_urls, []
+
+    def killed_at_the_second(self: Poster, placement: Placement) -> object:
+        asked.append(placement)
+        if len(asked) == 2:
+            raise Killed
+        return content_urls(self, placement)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Poster, "_content_urls", killed_at_the_second)
+        with pytest.raises(Killed):
+            two.pipeline.submit(shard)
+    two.clock.now += 3600
+
+    assert isinstance(two.pipeline.submit(shard), Submitted)
+    assert sum(jobs(two).values()) == 4
+
+
+def test_a_shard_that_waits_for_something_else_stands_in_nobodys_way(two: Campaign) -> None:
+    """It gives its place in line up as soon as it needs no room."""
+    shard = planned(two)
+    line = Line(two.pipeline.ledger)
+    line.stand(shard, chunks=4, pause=lambda _: 3600)
+    two.services["east"].script_after("submit", httpx.ReadTimeout)
+    two.services["east"].list_lag_seconds = 60.0
+
+    assert isinstance(two.pipeline.submit(shard), NotYet)
+
+    other = replace(shard, index=shard.index + 1)
+    assert line.stand(other, chunks=1, pause=lambda _: 1)[0] == 0

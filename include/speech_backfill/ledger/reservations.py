@@ -108,7 +108,8 @@ class Reservations:
                 "problem": None,
             }
             if row is not None:
-                return Reserved(self._update(connection, row, **values))
+                # It may go elsewhere now, and was refused where it was before: nothing of that may lead a look-up astray.
+                return Reserved(self._update(connection, row, **values, endpoint=None, last_post_at=None))
             connection.execute(
                 _T.insert().values(
                     chunk_id=placement.chunk.chunk_id,

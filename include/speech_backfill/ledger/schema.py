@@ -108,6 +108,8 @@ placements = sa.Table(
         nullable=True,
         comment="why it was not submitted: budget; null while it may be",
     ),
+    # Budgets ask for each transcription which plans stand for it; the primary key begins with the plan.
+    sa.Index("ix_placements_chunk_id_attempt", "chunk_id", "attempt"),
 )
 
 transcriptions = sa.Table(
