@@ -308,7 +308,9 @@ class Poller:
         ranks = [rank for rank, (_, one) in enumerate(unfinished, 1) if one in waiter.wanted]
         if not ranks:
             return None
-        return pace * (max(ranks) if until == "all" else min(ranks))
+        # The one that is worked on now was begun when the last one ended. One that is overdue may take as long again.
+        begun = max(0.0, self.clock() - max(self._ends))
+        return abs(pace * (max(ranks) if until == "all" else min(ranks)) - begun)
 
     def _account(self, waiter: _Waiter) -> str:
         """One line on how things stand, for the task's log."""
