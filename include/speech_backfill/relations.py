@@ -10,17 +10,18 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+THREADS = 2
 MEMORY_LIMIT = "192MB"
 
 
 @contextmanager
 def relations(folder: Path, *, memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that keeps to *memory_limit* and two threads and spills into *folder*."""
+    """A connection that keeps to *memory_limit* and THREADS and spills into *folder*."""
     connection = duckdb.connect(
         str(folder / "relations.duckdb"),
         config={
             "memory_limit": memory_limit,
-            "threads": 2,
+            "threads": THREADS,
             "temp_directory": str(folder / "spill"),
             # Nothing is fetched from anywhere: no extension is installed behind our back.
             "autoinstall_known_extensions": False,

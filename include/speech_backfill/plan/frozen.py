@@ -13,8 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from speech_backfill.plan.lines import BATCH
-from speech_backfill.relations import batches
+from speech_backfill.relations import THREADS, batches
 from speech_backfill.tables.columns import integers, optional_integers, texts
+
+_WIDE_MEMORY_LIMIT = "256MB"
+"""DuckDB's share while it sorts the rows of files published before."""
 
 MANIFEST = pa.schema(
     [
@@ -90,8 +93,11 @@ def _rows(connection: duckdb.DuckDBPyConnection, lines: Path | None) -> Iterator
             for batch in file.iter_batches(BATCH, use_threads=False):
                 yield _decided(connection, batch)
     columns = ", ".join(f'"{name}"' for name in MANIFEST.names[1:])
+    # These rows are sorted whole with all their columns, which takes more than keys do: one thread, and more memory.
+    connection.execute(f"SET threads = 1; SET memory_limit = '{_WIDE_MEMORY_LIMIT}'")
     for batch in batches(connection, f"SELECT {columns} FROM from_prior ORDER BY line, audio_url"):  # noqa: S608  our own names
         yield pa.Table.from_batches([batch])
+    connection.execute(f"SET threads = {THREADS}")
 
 
 def _decided(connection: duckdb.DuckDBPyConnection, batch: pa.RecordBatch) -> pa.Table:

@@ -1,0 +1,49 @@
+"""Files published before come back with all their columns; a plan over many of them stays within the planner's DuckDB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from speech_backfill.plan import dispositions, frozen, planner
+from speech_backfill.relations import relations
+
+FILES = 300_000
+
+_WIDE = f"""
+COPY (
+    SELECT
+        i AS manifest_position, md5(i::VARCHAR) AS file_id, 'https://account.blob.core.windows.net/calls/' || i || '.wav' AS audio_url,
+        '0x8DC' || i AS audio_etag, i AS size_bytes, TIMESTAMPTZ '2026-01-01' AS last_modified, 60000::BIGINT AS duration_ms,
+        'abcdef0123456789' AS options_id, if(i % 10 = 0, 'failed', 'transcribed') AS outcome, i % 10 = 0 AS can_retry,
+        NULL::VARCHAR AS error_code, NULL::VARCHAR AS error_message, NULL::VARCHAR AS transcribed_in,
+        md5((i // 1000)::VARCHAR) AS chunk_id,
+        MAP {{'caller': md5('c' || i), 'queue': md5('q' || i), 'note': md5('n' || i) || md5('m' || i), 'agent': md5('a' || i)}}
+            AS manifest_columns
+    FROM range({FILES}) numbers(i)
+) TO 'TARGET' (FORMAT parquet)
+"""
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    with relations(folder, memory_limit="1GB") as connection:
+        connection.execute(_WIDE.replace("TARGET", str(folder / "prior.parquet")))
+    return folder / "prior.parquet"
+
+
+def test_only_what_failed_of_many_wide_files_is_planned(published: Path, tmp_path: Path) -> None:
+    with relations(tmp_path, memory_limit=planner._MEMORY_LIMIT) as connection:
+        connection.execute(f"CREATE VIEW prior AS SELECT * FROM read_parquet('{published}')")
+        connection.execute("CREATE TABLE own (chunk_id VARCHAR)")
+        connection.execute("CREATE TABLE residencies (chunk_id VARCHAR, residency VARCHAR)")
+        dispositions.decide_only_failed(connection, reprocess=False)
+
+        frozen.write_manifest(connection, None, tmp_path / "manifest.parquet")
+
+        found = connection.execute(
+            "SELECT disposition, count(*) FROM manifest GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+    assert found == [("carried", FILES - FILES // 10), ("submit", FILES // 10)]
