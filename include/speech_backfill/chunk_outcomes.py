@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import IO
@@ -20,7 +22,7 @@ from speech_backfill.results.decode import decode_result
 from speech_backfill.results.errors import InvalidResultFile
 from speech_backfill.results.model import ResultFile
 from speech_backfill.results.source import source_of
-from speech_backfill.speech.api import Transcription
+from speech_backfill.speech.api import ResultEntry, Transcription
 from speech_backfill.speech.errors import without_secrets
 from speech_backfill.tables.batches import ResultSummary
 from speech_backfill.tables.parts import PartWriter
@@ -124,10 +126,54 @@ def read_result(fetched: Fetched) -> ReadResult:
     return ReadResult(fetched, result, result.source)
 
 
-async def read_again(collector: Collector, spoilt: ReadResult, token: str) -> ReadResult:
+async def read_results(
+    collector: Collector, entries: Sequence[ResultEntry], token: str
+) -> AsyncIterator[ReadResult]:
+    """The result files of *entries* in their order; what can't be read from a second download. Those overlap, too.
+
+    Raises what `Collector.results` raises: trouble of the service at large, also where only a second download met it. To give
+    up then would mean to pay for the audio again.
+    """
+    waiting: deque[ReadResult | asyncio.Task[ReadResult]] = deque()
+
+    async def first() -> ReadResult:
+        one = waiting.popleft()
+        return one if isinstance(one, ReadResult) else await one
+
+    try:
+        async for fetched in collector.results(entries):
+            if isinstance(fetched, Unavailable):
+                # Which file it would have been is not known; that one ends as missing, and its reason is in the log.
+                log.warning("%s: %s: %s", token, fetched.entry.name, fetched.problem)
+                continue
+            read = read_result(fetched)
+            if isinstance(read.result, InvalidResultFile):
+                log.warning(
+                    "%s: %s is downloaded once more: %s", token, fetched.entry.name, read.result.reason
+                )
+                waiting.append(asyncio.create_task(_again(collector, read, token)))
+            else:
+                waiting.append(read)
+            while waiting and (len(waiting) >= collector.concurrency or _is_there(waiting[0])):
+                yield await first()
+        while waiting:
+            yield await first()
+    finally:
+        left = [one for one in waiting if isinstance(one, asyncio.Task)]
+        for task in left:
+            task.cancel()
+        # Awaited, so that the connections are closed after their last use, not under it.
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+def _is_there(one: ReadResult | asyncio.Task[ReadResult]) -> bool:
+    return isinstance(one, ReadResult) or one.done()
+
+
+async def _again(collector: Collector, spoilt: ReadResult, token: str) -> ReadResult:
     """*spoilt* from a second download: the way may have spoilt it, and to transcribe its audio again would cost money.
 
-    There is no third. What could be made out stands where the second can't be had, or is no better.
+    There is no third. What could be made out stands where this very file can't be had, or is no better.
     """
     match await collector.again(spoilt.fetched.entry):
         case Unavailable(entry=entry, problem=problem):

@@ -63,7 +63,7 @@ class Collector:
         """*concurrency* result files are under way at once, no more."""
         self._client = client
         self._id = transcription_id
-        self._concurrency = concurrency
+        self.concurrency = concurrency
         self._fresh: dict[str, ResultEntry] = {}
         self._lock = asyncio.Lock()
 
@@ -85,7 +85,7 @@ class Collector:
         waiting = iter(entries)
         try:
             while True:
-                while len(ahead) < self._concurrency and (entry := next(waiting, None)) is not None:
+                while len(ahead) < self.concurrency and (entry := next(waiting, None)) is not None:
                     ahead.append(asyncio.create_task(self._fetch(entry)))
                 if not ahead:
                     return

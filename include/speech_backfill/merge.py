@@ -17,8 +17,8 @@ from typing import Any
 from speech_backfill import paths
 from speech_backfill.accounts import StorageAccounts
 from speech_backfill.chunk_files import read_chunk
-from speech_backfill.chunk_outcomes import ChunkAccounts, from_report, from_result, read_again, read_result
-from speech_backfill.collect import Collector, Unavailable
+from speech_backfill.chunk_outcomes import ChunkAccounts, from_report, from_result, read_results
+from speech_backfill.collect import Collector
 from speech_backfill.error_classes import OurCode, can_retry
 from speech_backfill.errors import NotSubmitted, StillRunning
 from speech_backfill.ledger.ledger import Ledger
@@ -33,7 +33,6 @@ from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import Outcome, Shard
 from speech_backfill.observe import look, past_deadline
 from speech_backfill.raw_results import kept_results, raw_results
-from speech_backfill.results.errors import InvalidResultFile
 from speech_backfill.services import Services
 from speech_backfill.settings import Settings
 from speech_backfill.speech.api import Transcription
@@ -206,18 +205,7 @@ class Merger:
             else None
         )
         with raw_results(local / "raw.ndjson.zst", raw_path, self.store) as raw:
-            async for fetched in collector.results(listing.results):
-                if isinstance(fetched, Unavailable):
-                    # Which file it would have been is not known; that one ends as missing, and its reason is in the log.
-                    log.warning("%s: %s: %s", placement.token, fetched.entry.name, fetched.problem)
-                    continue
-                read = read_result(fetched)
-                if isinstance(read.result, InvalidResultFile):
-                    reason = read.result.reason
-                    log.warning(
-                        "%s: %s is downloaded once more: %s", placement.token, fetched.entry.name, reason
-                    )
-                    read = await read_again(collector, read, placement.token)
+            async for read in read_results(collector, listing.results, placement.token):
                 accounted = from_result(files, read, parts, raw, raw_path)
                 if accounted is not None:
                     yield accounted

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from speech_backfill.accounts import StorageAccounts
 from speech_backfill.chunk_files import read_chunk
@@ -27,6 +27,7 @@ from speech_backfill.speech.errors import (
     NotFound,
     NotSent,
     RequestRefused,
+    SpeechServiceError,
     Throttled,
     Unauthorized,
 )
@@ -41,6 +42,8 @@ class Later:
 
     until: float
     reason: str
+    trouble: SpeechServiceError | None = None
+    """What was wrong with a resource, where that is why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +58,28 @@ class Poster:
 
     async def look_up_first(
         self, submissions: Submissions, placement: Placement, record: TranscriptionRecord
-    ) -> TranscriptionRef | Later:
-        """Adopt what the service already has under this token; submit only when it certainly has nothing.
+    ) -> TranscriptionRef | Later | None:
+        """Adopt what the service already has under this token.
 
-        A look-up that fails raises: then nothing is submitted and the next run looks again.
+        None: it certainly has nothing, and the reservation is free again; plan, budget and resource may be others by now.
+        A look-up that fails raises: then nothing is changed and the next run looks again.
         """
         found = await self.found(record)
         if found:
             return self._adopt(submissions, placement, record, found)
-        if record.last_post_at is None:
-            return await self.post(submissions, placement, record)
-        settled_at = self.settled_at(record.last_post_at)
+        settled_at = self.free_at(record)
         if self.ledger.clock() < settled_at:
             return Later(
                 settled_at,
                 f"an answer was lost; {record.token} is looked for again once the list has had time",
             )
-        log.info(
-            "%s %s not at the service after the grace time: submitting again", placement.plan_id, record.token
-        )
-        return await self.post(submissions, placement, record)
+        log.info("%s %s is not at the service: it may be submitted again", placement.plan_id, record.token)
+        return self._refused(submissions, record, "the service certainly has nothing of it")
 
     async def post(
         self, submissions: Submissions, placement: Placement, record: TranscriptionRecord
-    ) -> TranscriptionRef | Later:
-        """Put one submission on the wire and record what came of it.
+    ) -> TranscriptionRef | Later | None:
+        """Put one submission on the wire and record what came of it. None where it may be reserved anew.
 
         Raises what the service says for certain, once the reservation is free again: Throttled, NotSent,
         RequestRefused, Unauthorized, NotFound. Raises ClockWrong before anything is sent.
@@ -88,7 +88,12 @@ class Poster:
         client = self.services.client(record.resource)
         mark = leave_mark(self.store, record, now=self.ledger.clock())
         if mark is not None:
-            answer = await self._heed(submissions, placement, record, mark)
+            try:
+                answer = await self._heed(submissions, placement, record, mark)
+            except SpeechServiceError as error:
+                # Any resource may have it, so trouble at one of them, not only at the one reserved, is reason to wait.
+                until = self.ledger.clock() + self.settings.lookup_grace_seconds
+                return self._refused(submissions, record, str(error)) or Later(until, str(error), error)
             if answer is not None:
                 return answer
             leave_mark(self.store, record, now=self.ledger.clock(), heeded=mark)
@@ -118,14 +123,14 @@ class Poster:
             )
         except (Throttled, NotSent, RequestRefused, Unauthorized, NotFound) as error:
             # Certain: nothing was made. The place in the window and the budget are free again.
-            try:
-                submissions.record_refused(record, str(error))
-            except LeaseLost:
-                return self._lease_lost(record)
+            lost = self._refused(submissions, record, str(error))
+            if lost is not None:
+                return lost
             raise
         except AnswerLost as error:
             log.warning("%s %s", placement.plan_id, error)
-            return await self.look_up_first(submissions, placement, record)
+            answer = await self.look_up_first(submissions, placement, record)
+            return replace(answer, trouble=error) if isinstance(answer, Later) else answer
         try:
             done = submissions.record_submitted(record, made.transcription_id)
         except LeaseLost:
@@ -164,9 +169,20 @@ class Poster:
             )
         return []
 
-    def settled_at(self, posted_at: float) -> float:
-        """When a submission that the list does not show counts as never accepted."""
+    def free_at(self, record: TranscriptionRecord) -> float:
+        """When a submission that the list does not show counts as never accepted; one that was never sent, at once."""
+        return 0.0 if record.last_post_at is None else self._settled_at(record.last_post_at)
+
+    def _settled_at(self, posted_at: float) -> float:
         return posted_at + self.settings.submit_timeout_seconds + self.settings.lookup_grace_seconds
+
+    def _refused(self, submissions: Submissions, record: TranscriptionRecord, problem: str) -> Later | None:
+        """Free the reservation; `Later` where another worker has taken it over."""
+        try:
+            submissions.record_refused(record, problem)
+        except LeaseLost:
+            return self._lease_lost(record)
+        return None
 
     def adopt_orphan(
         self, submissions: Submissions, record: TranscriptionRecord, found: Sequence[Transcription]
@@ -237,7 +253,7 @@ class Poster:
             )
             if found:
                 return self._adopt(submissions, placement, record, found, resource=resource)
-        settled_at = self.settled_at(mark.at + self.settings.lease_seconds)
+        settled_at = self._settled_at(mark.at + self.settings.lease_seconds)
         if self.ledger.clock() < settled_at:
             return Later(settled_at, f"another ledger has marked {record.token}; it is looked for again")
         return None

@@ -35,7 +35,7 @@ from speech_backfill.model import Status, TranscriptionOptions, chunk_id, token
 from speech_backfill.plan.chunks import chunk_record
 from speech_backfill.plan.cut import CutChunk
 from speech_backfill.plan.prior import Published, load_prior
-from speech_backfill.relations import one_row, relations
+from speech_backfill.relations import exactly, one_row, relations
 from speech_backfill.services import Services
 from speech_backfill.settings import Settings
 from speech_backfill.speech.api import Transcription
@@ -217,7 +217,7 @@ class Rebuilder:
                 local = Path(name) / "outcomes.parquet"
                 self.store.download(outcomes["path"], local)
                 rows = connection.execute(
-                    _ATTEMPTS.format("read_parquet(?, hive_partitioning = false)"), [str(local)]
+                    _ATTEMPTS.format("read_parquet(?, hive_partitioning = false)"), [[exactly(local)]]
                 ).fetchall()
             for row in rows:
                 self._note(found, row, plan_id=plan_id, settled=settled)

@@ -23,7 +23,7 @@ from speech_backfill.model import Shard
 from speech_backfill.plan.chunks import chunk_record
 from speech_backfill.plan.cut import shards_of
 from speech_backfill.recut import COLUMNS, ORDER, load_cuts, recut
-from speech_backfill.relations import batches, one_row, relations
+from speech_backfill.relations import batches, one_row, parquet, relations
 from speech_backfill.settings import Settings
 from speech_backfill.store import Store
 from speech_backfill.tables.schema import OUTCOMES
@@ -36,7 +36,7 @@ CREATE VIEW merged AS
 SELECT {columns}, file_row_number AS row,
        split_part(parse_filename(filename, true), '-', 2)::INTEGER AS round,
        split_part(parse_filename(filename, true), '-', 3)::INTEGER AS shard
-FROM read_parquet([{files}], union_by_name = true, hive_partitioning = false, filename = true, file_row_number = true)
+FROM read_parquet({files}, union_by_name = true, hive_partitioning = false, filename = true, file_row_number = true)
 """
 """Every outcome row of the plan, and where it stands: the files are named by round and shard."""
 
@@ -100,7 +100,7 @@ def load_outcomes(
     connection.execute(
         _MERGED.format(
             columns=", ".join(f'"{name}"' for name in OUTCOMES.names),
-            files=", ".join(f"'{one}'" for one in files),
+            files=parquet(*files),
         )
     )
     connection.execute(_BEATEN)
@@ -114,7 +114,9 @@ def load_manifest(connection: duckdb.DuckDBPyConnection, store: Store, plan_id: 
     """Make the view `manifest`: the frozen manifest of the plan."""
     local = folder / "manifest.parquet"
     store.download(paths.manifest(plan_id), local)
-    connection.execute(f"CREATE VIEW manifest AS SELECT * FROM read_parquet('{local}')")  # noqa: S608  our own path
+    connection.execute(
+        f"CREATE VIEW manifest AS SELECT * FROM read_parquet({parquet(local)}, hive_partitioning = false)"  # noqa: S608  our own path
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,10 @@ COLUMNS = """m.options_id, coalesce(m.residency, '') AS residency, m.file_id, m.
        CASE WHEN c.away OR lower(e.error_code) IN (SELECT code FROM trouble) THEN e.resource END AS away_from"""
 """What `recut` wants of a file *m* of the manifest with its earlier outcome *e* and that one's row *c* of `cuts`."""
 
+UNTRIED_COLUMNS = """options_id, coalesce(residency, '') AS residency, file_id, audio_url, etag, size_bytes, duration_ms,
+       '' AS whole, NULL::BIGINT AS most, NULL::VARCHAR AS away_from"""
+"""The same of a file that has no earlier outcome."""
+
 ORDER = "whole, away_from NULLS FIRST, m.options_id, m.residency, m.position"
 
 _CUTS = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+
+_WILD = re.compile(r"([*?\[])")
 
 THREADS = 2
 MEMORY_LIMIT = "192MB"
@@ -33,6 +36,21 @@ def relations(folder: Path, *, memory_limit: str = MEMORY_LIMIT) -> Iterator[duc
         yield connection
     finally:
         connection.close()
+
+
+def parquet(*files: Path) -> str:
+    """*files* as the first argument of `read_parquet`: exactly these, whatever signs a folder of the machine has in its name."""
+    return f"[{', '.join(text(exactly(one)) for one in files)}]"
+
+
+def exactly(file: Path) -> str:
+    """The name of *file* as a pattern that matches nothing else: DuckDB takes names for patterns."""
+    return _WILD.sub(r"[\1]", str(file))
+
+
+def text(value: str) -> str:
+    """*value* as a literal in SQL, for statements that take no parameters."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 def one_row(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any = None) -> tuple[Any, ...]:

@@ -38,7 +38,7 @@ class Room:
             if problem:
                 log.warning("%s %s", record.token, problem)
                 self.submissions.give_up(record, problem)
-        for orphan in self.submissions.orphans(resource):
+        for orphan in self.submissions.orphans(resource, after_seconds=settings.lease_seconds):
             try:
                 await self._resolve(orphan)
             except LeaseLost:
@@ -48,7 +48,7 @@ class Room:
                 log.warning("%s %s", orphan.token, error)
 
     async def _resolve(self, orphan: TranscriptionRecord) -> None:
-        """An intent of a plan that was replaced: adopt what the service has of it, or free its place."""
+        """An intent whose worker did not come back: adopt what the service has of it, or free its place."""
         poster = self.poster
         record = self.submissions.take_over(
             orphan, owner=self.owner, lease_seconds=poster.settings.lease_seconds
@@ -56,5 +56,9 @@ class Room:
         found = await poster.found(record)
         if found:
             poster.adopt_orphan(self.submissions, record, found)
-        elif record.last_post_at is None or poster.ledger.clock() >= poster.settled_at(record.last_post_at):
-            self.submissions.record_refused(record, "its plan was replaced before the service had it")
+        elif poster.ledger.clock() >= poster.free_at(record):
+            self.submissions.record_refused(
+                record, "its worker did not come back, and the service has nothing of it"
+            )
+        else:
+            self.submissions.release(record)

@@ -5,61 +5,24 @@ Run it again after a `NotYet`, a crash or a clear: it goes on where it was. What
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import uuid
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from speech_backfill.errors import SettingsError, SupersededPlan
+from speech_backfill.chunk_submission import ChunkSubmitter, NoRoom, Stopped
 from speech_backfill.ledger.line import Line
-from speech_backfill.ledger.records import (
-    HeldByAnother,
-    Known,
-    MustLookUp,
-    NoneAllowed,
-    OverBudget,
-    Placement,
-    PlanSuperseded,
-    Reservation,
-    Reserved,
-    SetAside,
-    TranscriptionRecord,
-    TranscriptionState,
-    WindowFull,
-)
-from speech_backfill.ledger.reservations import Reservations
+from speech_backfill.ledger.records import Placement, TranscriptionRecord, TranscriptionState
 from speech_backfill.ledger.resources import Resources
 from speech_backfill.ledger.submissions import Submissions
-from speech_backfill.model import Shard, Status, TranscriptionRef
-from speech_backfill.observe import look
+from speech_backfill.model import Shard, TranscriptionRef
 from speech_backfill.post import Later, Poster
-from speech_backfill.room import Room
-from speech_backfill.speech.errors import (
-    NotFound,
-    NotSent,
-    ServiceUnavailable,
-    SpeechServiceError,
-    Throttled,
-    Unauthorized,
-    UnreadableAnswer,
-)
+from speech_backfill.speech.errors import NotFound, RequestRefused, SpeechServiceError, Unauthorized
+from speech_backfill.turn import Turns
 
-log = logging.getLogger(__name__)
-
-_THROTTLED_SECONDS = 15.0
-"""How long to keep away after a 429 that names no time."""
-
-_WINDOW_SECONDS = 3600.0
-"""How long to wait for room before looking anyway, should the wake-up get lost."""
-
-_SHORTEST_LINE_SECONDS = 30.0
-"""Whoever stands far back in line does not come back sooner: it would find no room."""
-
-_SURE_SHARE = 0.7
-"""A wait for one's turn is expected to be this much shorter, so that no region runs dry because of a wrong guess."""
+_FINAL = (Unauthorized, NotFound, RequestRefused)
+"""A person has to act before the resource takes anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +46,12 @@ class NotYet:
     """Whether it is for lack of room: other shards would meet the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class _NoRoom:
-    """The windows are full of these."""
+@dataclass(slots=True)
+class _Wanted:
+    """Chunks of one residency that found no room, and what fills the windows that they may use."""
 
     unfinished: tuple[TranscriptionRef, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Stopped:
-    """The budget does not allow it."""
-
-    over: OverBudget
-
-
-_Answer = TranscriptionRef | Later | _NoRoom | _Stopped | None
+    chunks: int = 1
 
 
 @dataclass(slots=True)
@@ -105,13 +59,13 @@ class _Pass:
     """One pass over the chunks of a shard, as far as it has come."""
 
     refs: list[TranscriptionRef] = field(default_factory=list)
-    later: list[Later] = field(default_factory=list)
-    no_room: _NoRoom | None = None
+    later: list[tuple[str, Later]] = field(default_factory=list)
+    """Each with the residency that its chunk asks for."""
+    no_room: dict[str, _Wanted] = field(default_factory=dict)
+    """By residency."""
     full: set[tuple[str, str | None]] = field(default_factory=set)
     """Residency, and resource to keep away from, for which there was no room."""
-    waiting: int = 0
-    """Chunks that want room."""
-    stopped: _Stopped | None = None
+    stopped: Stopped | None = None
     left: int = 0
     """Chunks that the budget does not allow."""
     troubles: dict[str, SpeechServiceError] = field(default_factory=dict)
@@ -130,12 +84,20 @@ class Submitter:
         Raises UnknownPlan, SupersededPlan, SettingsError, RequestRefused; and Unauthorized, NotSent, ServiceUnavailable and the like
         where no resource is left that works.
         """
+        try:
+            return await self._submit(shard)
+        except Exception:
+            # Whether it comes back is not known: nobody is to wait for it until it does.
+            Line(self.poster.ledger).leave(shard)
+            raise
+
+    async def _submit(self, shard: Shard) -> Submitted | NotYet:
         ledger, services = self.poster.ledger, self.poster.services
         submissions, resources = Submissions(ledger), Resources(ledger)
         for one in services.resources.values():
             resources.register(one.name, window=one.window, region=one.region, residency=one.residency)
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        chunks = _Chunks(self.poster, shard, submissions, resources, owner)
+        chunks = ChunkSubmitter(self.poster, shard.partition, shard.plan_id, submissions, resources, owner)
         known = submissions.of_shard(shard)
         made = _Pass()
         for placement in ledger.shard_placements(shard):
@@ -145,16 +107,17 @@ class Submitter:
                     made.refs.append(record.ref)
                 continue
             await self._go_on(chunks, placement, record, made)
-        return self._concluded(shard, made, chunks)
+        return self._concluded(shard, made)
 
     async def _go_on(
-        self, chunks: _Chunks, placement: Placement, record: TranscriptionRecord | None, made: _Pass
+        self, chunks: ChunkSubmitter, placement: Placement, record: TranscriptionRecord | None, made: _Pass
     ) -> None:
         """One chunk more; what came of it is noted in *made*."""
-        want = (placement.chunk.residency, placement.away_from)
+        residency = placement.chunk.residency
+        want = (residency, placement.away_from)
         unsent = record is None or record.state is TranscriptionState.REFUSED
         if unsent and want in made.full and placement.attempt == 1:
-            made.waiting += 1
+            made.no_room[residency].chunks += 1
             return
         if unsent and made.stopped is not None:
             chunks.stop(placement)
@@ -167,229 +130,61 @@ class Submitter:
             case TranscriptionRef():
                 made.refs.append(answer)
             case Later():
-                made.later.append(answer)
-            case _NoRoom():
-                made.no_room = answer
+                made.later.append((residency, answer))
+            case NoRoom(unfinished=unfinished):
                 made.full.add(want)
-                made.waiting += 1
-            case _Stopped():
+                wanted = made.no_room.setdefault(residency, _Wanted(unfinished, 0))
+                wanted.unfinished, wanted.chunks = unfinished, wanted.chunks + 1
+            case Stopped():
                 made.stopped = answer
                 made.left += 1
             case _:
                 assert_never(answer)
 
-    def _concluded(self, shard: Shard, made: _Pass, chunks: _Chunks) -> Submitted | NotYet:
-        line = Line(self.poster.ledger)
-        if not made.later and made.no_room is None:
-            line.leave(shard)
+    def _concluded(self, shard: Shard, made: _Pass) -> Submitted | NotYet:
+        Line(self.poster.ledger).leave(shard, but=tuple(made.no_room))
+        if made.no_room:
+            return self._without_room(shard, made)
+        if not made.later:
             return Submitted(tuple(made.refs), made.left)
-        if made.later and set(made.troubles) >= set(self.poster.services.names):
-            raise next(iter(made.troubles.values()))
-        later = [NotYet(one.until, one.reason) for one in made.later]
-        if made.no_room is None:
-            # What it waits for is not room: others need not wait for it.
-            line.leave(shard)
-        else:
-            later.append(chunks.in_line(line, shard, made.no_room, made.waiting))
-        soonest = min(later, key=lambda one: one.until)
-        room = later[-1] if made.no_room is not None else None
-        return NotYet(
-            soonest.until,
-            soonest.reason
-            if room is None
-            else f"{room.reason}{f'; {soonest.reason}' if soonest is not room else ''}",
-            waiting_for=() if room is None else room.waiting_for,
-            ends=1 if room is None else room.ends,
-            no_room=room is not None,
+        if all(self._allowed(residency) <= set(made.troubles) for residency, _ in made.later):
+            met = [
+                made.troubles[one] for residency, _ in made.later for one in sorted(self._allowed(residency))
+            ]
+            # What passes by itself is worth another try, whatever else a person has to mend.
+            raise next((one for one in met if not isinstance(one, _FINAL)), met[0])
+        _, soonest = min(made.later, key=lambda one: one[1].until)
+        return NotYet(soonest.until, soonest.reason)
+
+    def _without_room(self, shard: Shard, made: _Pass) -> NotYet:
+        """Wait for room in the line of each residency that wants some, or for what comes sooner."""
+        turns = Turns(self.poster.ledger, self.poster.services, self.poster.settings)
+        taken = [
+            turns.take(shard, residency, waiting=wanted.chunks, unfinished=wanted.unfinished)
+            for residency, wanted in made.no_room.items()
+        ]
+        waiting_for = [one for one in taken if one.waiting_for]
+        first = min(waiting_for or taken, key=lambda one: one.until)
+        reason = "every resource's window is full" + (
+            f"; {first.ahead} chunks first" if first.ahead or not first.waiting_for else ""
         )
-
-
-_OPEN = {TranscriptionState.INTENDED, TranscriptionState.REFUSED}
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunks:
-    """Submits one chunk after the other of one shard, for one worker."""
-
-    poster: Poster
-    shard: Shard
-    submissions: Submissions
-    resources: Resources
-    owner: str
-
-    async def submit(
-        self, placement: Placement, troubles: dict[str, SpeechServiceError], *, look_for_room: bool
-    ) -> _Answer:
-        """Submit *placement* to the first resource that takes it. *troubles* gains what was wrong with others.
-
-        None: it was given up before it ever had an id, so there is nothing to wait for. *look_for_room*: whether to ask
-        the service what has ended, where the windows are full.
-        """
-        late = await self._late_success(placement)
-        if late is not None:
-            return late
-        while True:
-            reservation = self._reserve(placement, troubles)
-            if look_for_room and isinstance(reservation, WindowFull):
-                await self._make_room(troubles)
-                reservation = self._reserve(placement, troubles)
-            match reservation:
-                case Known(record=record):
-                    return record.ref
-                case HeldByAnother(until=until):
-                    return Later(
-                        until, f"chunk {placement.chunk.chunk_id} is being submitted by another worker"
-                    )
-                case WindowFull(unfinished=unfinished):
-                    return _NoRoom(unfinished)
-                case SetAside(until=until, problem=problem):
-                    return Later(until, f"every resource that may have it is set aside: {problem}")
-                case NoneAllowed(residency=residency):
-                    raise SettingsError(
-                        "SPEECH_BACKFILL_SPEECH_CONNECTIONS",
-                        f"files ask for the residency {residency!r}, which no Speech resource has",
-                        "Give a connection that residency, or add one that has it, then clear this task.",
-                    )
-                case OverBudget():
-                    return _Stopped(reservation)
-                case PlanSuperseded():
-                    raise SupersededPlan(self.shard.partition, self.shard.plan_id)
-                case MustLookUp(record=record):
-                    try:
-                        answer = await self.poster.look_up_first(self.submissions, placement, record)
-                    except _PASSING as error:
-                        # Whether the service has it is not known, so it stays where it is until that can be told.
-                        return Later(self._trouble(record.resource, error, troubles), str(error))
-                    except (Unauthorized, NotFound) as error:
-                        return Later(self._trouble(record.resource, error, troubles), str(error))
-                    self.resources.well(record.resource)
-                    return answer
-                case Reserved(record=record):
-                    try:
-                        answer = await self.poster.post(self.submissions, placement, record)
-                    except Throttled as error:
-                        pause = error.retry_after_seconds or _THROTTLED_SECONDS
-                        self.resources.pause(record.resource, pause)
-                        self.resources.set_aside(record.resource, "it is throttling", seconds=pause)
-                    except _NOT_HERE as error:
-                        self._trouble(record.resource, error, troubles)
-                    except _PASSING as error:
-                        return Later(self._trouble(record.resource, error, troubles), str(error))
-                    else:
-                        self.resources.well(record.resource)
-                        return answer
-                case _:
-                    assert_never(reservation)
-
-    def stop(self, placement: Placement) -> None:
-        """Note that *placement* is not submitted, for the one before it did not fit the budget either."""
-        Reservations(self.poster.ledger).stop(placement)
-
-    def in_line(self, line: Line, shard: Shard, no_room: _NoRoom, waiting: int) -> NotYet:
-        """Wait for as many ends as stand before us, and for half a window of our own; far back in line for a time."""
-        unfinished = no_room.unfinished
-        settings, services = self.poster.settings, self.poster.services
-        if not unfinished:
-            # The windows are held by submissions whose answer is still unknown: nobody can be waited for.
-            ahead, until = line.stand(shard, chunks=waiting, pause=lambda _: settings.lease_seconds)
-            return NotYet(until, f"every resource's window is full; {ahead} chunks first", no_room=True)
-        room = sum(one.window for one in services.resources.values())
-        batch = min(waiting, max(1, room // 2))
-
-        seconds_each = self._seconds_each()
-
-        def pause(ahead: int) -> float:
-            if ahead < len(unfinished):
-                return _WINDOW_SECONDS
-            turn = (ahead - len(unfinished)) * seconds_each
-            return min(max(turn * _SURE_SHARE, _SHORTEST_LINE_SECONDS), _WINDOW_SECONDS)
-
-        ahead, until = line.stand(shard, chunks=waiting, pause=pause)
-        if ahead >= len(unfinished):
-            return NotYet(until, f"every resource's window is full; {ahead} chunks first", no_room=True)
+        until = min(one.until for one in taken)
+        soonest = min((one for _, one in made.later), key=lambda one: one.until, default=None)
+        if soonest is not None and soonest.until < until:
+            until, reason = soonest.until, f"{reason}; {soonest.reason}"
         return NotYet(
             until,
-            "every resource's window is full" + (f"; {ahead} chunks first" if ahead else ""),
-            unfinished,
-            ends=min(ahead + batch, len(unfinished)),
+            reason,
+            waiting_for=tuple(dict.fromkeys(ref for one in waiting_for for ref in one.waiting_for)),
+            ends=min((one.ends for one in waiting_for), default=1),
             no_room=True,
         )
 
-    def _seconds_each(self) -> float:
-        """How long the regions together work on one chunk."""
-        found = self.resources.backlogs(assumed_speed=self.poster.settings.audio_speed)
-        rates = [
-            1 / max(one.speed.seconds_each, 0.001) for one in found if one.speed.seconds_each is not None
-        ]
-        if rates:
-            return 1 / sum(rates)
-        unfinished = sum(one.unfinished for one in found)
-        if not unfinished:
-            return _SHORTEST_LINE_SECONDS
-        return max(one.seconds for one in found) / unfinished
-
-    async def _late_success(self, placement: Placement) -> TranscriptionRef | None:
-        """An earlier attempt that was given up and has succeeded since: taken instead of paying again.
-
-        Where it can't be asked for (its region may be down) its files are submitted: that is what giving up was for.
-        """
-        given_up = self.submissions.given_up_before(placement) if placement.attempt > 1 else []
-        if not given_up:
-            return None
-        record = self.submissions.of(placement)
-        if record is not None and record.state is not TranscriptionState.REFUSED:
-            return None
-        poster = self.poster
-        for late in given_up:
-            try:
-                seen = await look(
-                    poster.ledger,
-                    poster.services,
-                    late,
-                    gone_after_seconds=poster.settings.gone_after_seconds,
-                )
-            except (SpeechServiceError, SettingsError) as error:
-                log.warning("%s: no look whether it has ended late: %s", late.token, error)
-                continue
-            if seen is None or seen.status is not Status.SUCCEEDED:
-                continue
-            if self.submissions.take_late(placement, late):
-                log.info("%s %s has succeeded late: taken, not paid again", placement.plan_id, late.token)
-                return late.ref
-        return None
-
-    async def _make_room(self, troubles: dict[str, SpeechServiceError]) -> None:
-        room = Room(self.poster, self.submissions, self.owner)
-        for resource in self.poster.services.names:
-            if resource in troubles:
-                continue
-            try:
-                await room.make(resource)
-            except (*_PASSING, *_NOT_HERE) as error:
-                self._trouble(resource, error, troubles)
-
-    def _trouble(
-        self, resource: str, error: SpeechServiceError, troubles: dict[str, SpeechServiceError]
-    ) -> float:
-        """Set *resource* aside for everybody; returns until when."""
-        log.warning("%s is set aside: %s", resource, error)
-        troubles[resource] = error
-        return self.resources.set_aside(resource, str(error))
-
-    def _reserve(self, placement: Placement, tried: Collection[str]) -> Reservation:
-        settings = self.poster.settings
-        return Reservations(self.poster.ledger).reserve(
-            placement,
-            owner=self.owner,
-            lease_seconds=settings.lease_seconds,
-            resources=self.poster.services.names,
-            tried=tried,
-            assumed_speed=settings.audio_speed,
-        )
+    def _allowed(self, residency: str) -> set[str]:
+        """The resources that may have a chunk that asks for *residency*."""
+        return {
+            one.name for one in self.poster.services.resources.values() if residency in {"", one.residency}
+        }
 
 
-_NOT_HERE = (NotSent, Unauthorized, NotFound)
-"""This resource won't have the chunk, for certain; another one may."""
-
-_PASSING = (ServiceUnavailable, UnreadableAnswer, Throttled, NotSent)
-"""The resource is in trouble, and whether it has the chunk can't be told now."""
+_OPEN = {TranscriptionState.INTENDED, TranscriptionState.REFUSED}

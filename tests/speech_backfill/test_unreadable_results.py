@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 
 import httpx
 import pytest
 
+from speech_backfill.chunk_outcomes import read_results
 from speech_backfill.collect import Collector
 from speech_backfill.model import Shard
+from speech_backfill.speech.api import ResultEntry
 from speech_backfill.speech.errors import ServiceUnavailable
-from tests.speech_backfill.campaign import Bad, Campaign
+from tests.speech_backfill.campaign import Bad, Campaign, result
 
 NAMES = ["call 00.wav", "call 01.wav", "call 02.wav"]
 SPOILT = "contenturl_1.json"
@@ -95,6 +98,28 @@ def test_every_file_unreadable_at_first_is_read_in_the_end(campaign: Campaign) -
 
     assert campaign.run(NAMES).transcribed == 3
     assert [downloads.of[one] for one in names] == [2, 2, 2]
+
+
+def test_second_downloads_overlap_and_their_results_keep_their_places() -> None:
+    """All are unreadable at first. Each second download waits for three others; one after the other, none would come."""
+    entries = [ResultEntry(f"{n}", "Transcription", f"https://r/{n}", None) for n in range(8)]
+    four = asyncio.Barrier(4)
+    seen: Counter[str] = Counter()
+
+    class Client:
+        async def fetch(self, content_url: str) -> bytes:
+            seen[content_url] += 1
+            if seen[content_url] == 1:
+                return b"{"
+            await asyncio.wait_for(four.wait(), 20)
+            return result(content_url, f"words {content_url}")
+
+    async def read() -> list[str | None]:
+        collector = Collector(Client(), "t1", concurrency=4)  # type: ignore[arg-type]
+        return [one.source async for one in read_results(collector, entries, "token")]
+
+    assert asyncio.run(read()) == [one.content_url for one in entries]
+    assert set(seen.values()) == {2}
 
 
 @pytest.mark.parametrize(

@@ -87,20 +87,26 @@ def limit_ms(connection: sa.Connection, engine: sa.Engine, name: str) -> int | N
 
 
 def spent_ms(connection: sa.Connection, name: str) -> int:
-    """Audio of all that was ever submitted, or may have been, for plans of budget *name*; each transcription once."""
-    made, placed = schema.transcriptions.c, schema.placements
-    ours = (
-        sa.select(placed.c.chunk_id)
-        .join(schema.plans)
-        .where(
-            schema.plans.c.budget == name,
-            placed.c.chunk_id == made.chunk_id,
-            placed.c.attempt == made.attempt,
-        )
-    )
+    """Audio of all that was ever reserved from budget *name*, or that its plans stand for; each transcription once.
+
+    What was billed a second time for one of them is spent as well.
+    """
+    made, placed, twice = schema.transcriptions.c, schema.placements.c, schema.duplicates.c
+    reserved = sa.select(made.chunk_id, made.attempt).where(made.budget == name)
+    # Taken over from others' plans; what a plan that names another budget by now has reserved stays spent all the same.
+    taken = sa.select(placed.chunk_id, placed.attempt).join(schema.plans).where(schema.plans.c.budget == name)
+    ours = reserved.union(taken).subquery()
     # What the service measured, once it is known, where that is more than what was assumed.
     longer = sa.case((made.billed_ms > made.audio_ms, made.billed_ms), else_=made.audio_ms)
-    query = sa.select(sa.func.coalesce(sa.func.sum(longer), 0)).where(
-        ours.exists(), made.state != TranscriptionState.REFUSED
+    once = (
+        sa.select(sa.func.coalesce(sa.func.sum(longer), 0))
+        .select_from(schema.transcriptions)
+        .join(ours, sa.and_(ours.c.chunk_id == made.chunk_id, ours.c.attempt == made.attempt))
+        .where(made.state != TranscriptionState.REFUSED)
     )
-    return int(connection.execute(query).scalar_one())
+    again = (
+        sa.select(sa.func.coalesce(sa.func.sum(twice.billed_ms), 0))
+        .select_from(schema.duplicates)
+        .join(ours, sa.and_(ours.c.chunk_id == twice.chunk_id, ours.c.attempt == twice.attempt))
+    )
+    return int(connection.execute(once).scalar_one()) + int(connection.execute(again).scalar_one())

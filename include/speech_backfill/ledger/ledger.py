@@ -99,13 +99,14 @@ class Ledger:
         """
         with self.engine.begin() as connection:
             self._one_at_a_time(connection)
-            if plan.budget is not None and plan.budget_ms is not None:
-                budget = Budget(plan.budget, plan.budget_ms)
-                write_limit_of_run(connection, self.engine, budget, run_key=plan.run_key, now=self.clock())
             self._supersede(connection, plan)
             known = connection.execute(
                 sa.select(schema.plans).where(schema.plans.c.plan_id == plan.plan_id).with_for_update()
             ).one_or_none()
+            # After the plans' rows: a reservation locks plan and budget in this order.
+            if plan.budget is not None and plan.budget_ms is not None:
+                budget = Budget(plan.budget, plan.budget_ms)
+                write_limit_of_run(connection, self.engine, budget, run_key=plan.run_key, now=self.clock())
             if bounds is not None:
                 _unmoved(connection, claims, bounds)
             if known is None:

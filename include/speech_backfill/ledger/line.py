@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import sqlalchemy as sa
 
@@ -25,50 +25,67 @@ class Line:
         self._engine = ledger.engine
         self._clock = ledger.clock
 
-    def stand(self, shard: Shard, *, chunks: int, pause: Callable[[int], float]) -> tuple[int, float]:
+    def stand(
+        self, shard: Shard, *, chunks: int, pause: Callable[[int], float], residency: str = ""
+    ) -> tuple[int, float]:
         """Take a place, or keep the one there is; returns the chunks wanted before it, and when to come back at the latest.
 
-        *pause* says for how many seconds to be away, given those chunks; it must not look into the ledger.
+        Those before it are those that ask for the same *residency*. *pause* says for how many seconds to be away, given
+        those chunks; it must not look into the ledger.
         """
         now = self._clock()
+        place = sa.tuple_(_L.c.plan_id, _L.c.round, _L.c.shard)
+        mine = sa.and_(_mine(shard), _L.c.residency == residency)
         with self._engine.begin() as connection:
-            connection.execute(_L.delete().where(_L.c.back_at < now - LATE_SECONDS, ~_mine(shard)))
-            since = connection.execute(sa.select(_L.c.since).where(_mine(shard))).scalar()
-            since = now if since is None else float(since)
+            # The own place first, and of others' only what nobody holds: so no two workers wait for each other.
+            insert = insert_into(self._engine, _L).values(
+                plan_id=shard.plan_id,
+                round=shard.round,
+                shard=shard.index,
+                residency=residency,
+                since=now,
+                chunks=chunks,
+                back_at=now,
+            )
+            connection.execute(
+                insert.on_conflict_do_update(
+                    index_elements=["plan_id", "round", "shard", "residency"], set_={"chunks": chunks}
+                )
+            )
+            self._forget_late(connection, now=now, but=_mine(shard))
+            since = float(connection.execute(sa.select(_L.c.since).where(mine)).scalar_one())
             before = sa.or_(
                 _L.c.since < since,
                 sa.and_(
                     _L.c.since == since,
-                    sa.tuple_(_L.c.plan_id, _L.c.round, _L.c.shard)
+                    place
                     < sa.tuple_(sa.literal(shard.plan_id), sa.literal(shard.round), sa.literal(shard.index)),
                 ),
             )
             ahead = int(
                 connection.execute(
-                    sa.select(sa.func.coalesce(sa.func.sum(_L.c.chunks), 0)).where(before, ~_mine(shard))
+                    sa.select(sa.func.coalesce(sa.func.sum(_L.c.chunks), 0)).where(
+                        before, _L.c.residency == residency, ~_mine(shard)
+                    )
                 ).scalar_one()
             )
             back_at = now + pause(ahead)
-            place = insert_into(self._engine, _L).values(
-                plan_id=shard.plan_id,
-                round=shard.round,
-                shard=shard.index,
-                since=since,
-                chunks=chunks,
-                back_at=back_at,
-            )
-            connection.execute(
-                place.on_conflict_do_update(
-                    index_elements=["plan_id", "round", "shard"],
-                    set_={"chunks": chunks, "back_at": back_at},
-                )
-            )
+            connection.execute(_L.update().where(mine).values(back_at=back_at))
         return ahead, back_at
 
-    def leave(self, shard: Shard) -> None:
-        """Give the place up."""
+    def leave(self, shard: Shard, *, but: Collection[str] = ()) -> None:
+        """Give the shard's places up, but for those in the lines of these residencies."""
         with self._engine.begin() as connection:
-            connection.execute(_L.delete().where(_mine(shard)))
+            connection.execute(_L.delete().where(_mine(shard), _L.c.residency.not_in(but)))
+
+    def _forget_late(self, connection: sa.Connection, *, now: float, but: sa.ColumnElement[bool]) -> None:
+        late = sa.and_(_L.c.back_at < now - LATE_SECONDS, ~but)
+        if self._engine.dialect.name == "sqlite":
+            connection.execute(_L.delete().where(late))
+            return
+        key = (_L.c.plan_id, _L.c.round, _L.c.shard, _L.c.residency)
+        free = sa.select(*key).where(late).with_for_update(skip_locked=True)
+        connection.execute(_L.delete().where(sa.tuple_(*key).in_(free)))
 
 
 def _mine(shard: Shard) -> sa.ColumnElement[bool]:

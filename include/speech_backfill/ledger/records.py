@@ -127,6 +127,8 @@ class TranscriptionRecord:
     problem: str | None
     endpoint: str | None = None
     """Where it was submitted to, or found; the resource's connection may point elsewhere by now."""
+    budget: str | None = None
+    """The budget that it was reserved from."""
 
     @property
     def ref(self) -> TranscriptionRef | None:
@@ -195,6 +197,8 @@ class WindowFull:
     """Every resource that may have the chunk, and is not set aside, has as many unfinished transcriptions as its window allows."""
 
     unfinished: tuple[TranscriptionRef, ...]
+    resources: tuple[str, ...] = ()
+    """Those that were asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class Reservations:
         """Commit the intent to submit *placement* to one of *resources*, within window and budget, or say why not.
 
         Picks, among those whose residency the chunk allows, that are not set aside and have room, the resource that would
-        have the chunk done first; the one that the placement is to keep away from only where there is no other. A row
+        have the chunk done first; the one that the placement is to keep away from only where no other can be had. A row
         whose answer is unknown is handed out again only when its lease has run out, and then to be looked up first.
         Where all are set aside, one in trouble is tried all the same unless it is among those *tried* already.
         *assumed_speed*, seconds of audio a second, stands for regions of which nothing is known yet.
@@ -106,6 +106,7 @@ class Reservations:
                 "lease_owner": owner,
                 "lease_until": now + lease_seconds,
                 "problem": None,
+                "budget": plan.budget,
             }
             if row is not None:
                 # It may go elsewhere now, and was refused where it was before: nothing of that may lead a look-up astray.
@@ -147,12 +148,14 @@ class Reservations:
         allowed = [one for one in known if residency in {"", one.residency}]
         if not allowed:
             return NoneAllowed(residency)
-        others = [one for one in allowed if one.resource != placement.away_from] or allowed
+        others = [one for one in allowed if one.resource != placement.away_from]
         usable = [one for one in others if one.aside_until <= now and one.resource not in tried]
+        # Where the others are in trouble, so is not perhaps the one to keep away from.
+        usable = usable or [one for one in allowed if one.aside_until <= now and one.resource not in tried]
         # Nobody else to go to: the trouble may be over, and only a try can tell. One that throttles is left alone.
-        usable = usable or [one for one in others if one.troubles and one.resource not in tried]
+        usable = usable or [one for one in allowed if one.troubles and one.resource not in tried]
         if not usable:
-            first = min(others, key=lambda one: one.aside_until)
+            first = min(allowed, key=lambda one: one.aside_until)
             return SetAside(float(first.aside_until), f"{first.resource}: {first.problem}")
         names = [one.resource for one in usable]
         counted = connection.execute(
@@ -163,7 +166,7 @@ class Reservations:
         unfinished = {one.resource: one.unfinished for one in counted}
         roomy = [one.resource for one in usable if unfinished.get(one.resource, 0) < one.window]
         if not roomy:
-            return WindowFull(self._unfinished(connection, names))
+            return WindowFull(self._unfinished(connection, names), tuple(names))
         if len(roomy) == 1:
             return str(roomy[0])
         found = backlogs(connection, regions(connection), assumed_speed=assumed_speed)

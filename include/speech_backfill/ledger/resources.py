@@ -68,7 +68,7 @@ class Resources:
         """Submit nothing to *resource* for a while; returns until when.
 
         Without *seconds* it is in trouble: longer each time that it is tried again in vain. Whoever finds the same
-        trouble while it is set aside already changes nothing.
+        trouble while it is set aside already changes nothing. With *seconds* it throttles, which says that it works.
         """
         now = self._clock()
         with self._engine.begin() as connection:
@@ -77,7 +77,7 @@ class Resources:
                 return now
             if row.aside_until > now:
                 return float(row.aside_until)
-            troubles = row.troubles if seconds is not None else row.troubles + 1
+            troubles = 0 if seconds is not None else row.troubles + 1
             if seconds is None:
                 seconds = min(ASIDE_SECONDS * 2.0 ** min(troubles - 1, 20), LONGEST_ASIDE_SECONDS)
             connection.execute(

@@ -33,6 +33,8 @@ def restore_chunk(ledger: Ledger, chunk: ChunkRecord, transcriptions: Iterable[T
         connection.execute(insert_into(ledger.engine, schema.chunks).values(**row).on_conflict_do_nothing())
         for one in transcriptions:
             fields = {name: getattr(one, name) for name in TranscriptionRecord.__dataclass_fields__}
+            if one.budget is None:
+                fields["budget"] = _budget_of_plan(one.plan_id)
             # psycopg has no row count for an INSERT … ON CONFLICT: what was really inserted is what comes back.
             insert = insert_into(ledger.engine, _T).values(**fields).on_conflict_do_nothing()
             added += len(connection.execute(insert.returning(_T.c.attempt)).all())
@@ -46,3 +48,8 @@ def restore_chunk(ledger: Ledger, chunk: ChunkRecord, transcriptions: Iterable[T
                     .values(**fields)
                 ).rowcount
     return added
+
+
+def _budget_of_plan(plan_id: str) -> sa.ScalarSelect[str | None]:
+    """What a transcription of this plan was paid from, as far as the plan is known again."""
+    return sa.select(schema.plans.c.budget).where(schema.plans.c.plan_id == plan_id).scalar_subquery()

@@ -158,6 +158,13 @@ transcriptions = sa.Table(
         nullable=True,
         comment="where it was submitted to, or found: the connection may point elsewhere by now",
     ),
+    sa.Column(
+        "budget",
+        sa.Text,
+        nullable=True,
+        index=True,
+        comment="the budget that it was reserved from: it stays spent there, whatever its plan names later",
+    ),
 )
 
 duplicates = sa.Table(
@@ -222,6 +229,12 @@ line = sa.Table(
     sa.Column("plan_id", sa.Text, primary_key=True),
     sa.Column("round", sa.Integer, primary_key=True),
     sa.Column("shard", sa.Integer, primary_key=True),
+    sa.Column(
+        "residency",
+        sa.Text,
+        primary_key=True,
+        comment="what its chunks ask for: only those wait for each other",
+    ),
     sa.Column("since", sa.Float, nullable=False, comment="first come, first served"),
     sa.Column("chunks", sa.Integer, nullable=False, comment="how many it still has to submit"),
     sa.Column(

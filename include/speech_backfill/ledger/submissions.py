@@ -5,6 +5,7 @@ A worker that slept past its lease finds its writes refused (`LeaseLost`).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -256,8 +257,11 @@ class Submissions:
         with self._engine.begin() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def orphans(self, resource: str) -> list[TranscriptionRecord]:
-        """Intents whose lease has ended and that no open plan stands for: nobody comes back for them, and they fill the window."""
+    def orphans(self, resource: str, *, after_seconds: float) -> list[TranscriptionRecord]:
+        """Intents that nobody will come back for, or has come back for, and that fill the window.
+
+        Their lease has ended, and no open plan stands for them; or an open one does, and it has ended *after_seconds* ago.
+        """
         wanted = (
             sa.select(schema.placements.c.chunk_id)
             .join(schema.plans)
@@ -267,14 +271,20 @@ class Submissions:
                 schema.placements.c.attempt == _T.c.attempt,
             )
         )
+        now = self._clock()
         query = sa.select(_T).where(
             _T.c.resource == resource,
             _T.c.state == TranscriptionState.INTENDED,
-            _T.c.lease_until <= self._clock(),
-            ~wanted.exists(),
+            _T.c.lease_until <= now,
+            sa.or_(_T.c.lease_until <= now - after_seconds, ~wanted.exists()),
         )
         with self._engine.begin() as connection:
             return [made(row) for row in connection.execute(query.order_by(_T.c.intent_at))]
+
+    def release(self, record: TranscriptionRecord) -> None:
+        """Give the lease back in doubt: whoever comes next may look for it at once. Nothing where it is not ours any more."""
+        with suppress(LeaseLost):
+            self._held(record, lease_owner=None, lease_until=self._clock())
 
     def take_over(
         self, record: TranscriptionRecord, *, owner: str, lease_seconds: float

@@ -17,7 +17,7 @@ from speech_backfill.ledger.records import ChunkRecord
 from speech_backfill.model import TranscriptionOptions
 from speech_backfill.plan.cut import CutChunk
 from speech_backfill.plan.dispositions import KEY
-from speech_backfill.recut import COLUMNS, ORDER, load_cuts, recut
+from speech_backfill.recut import COLUMNS, ORDER, UNTRIED_COLUMNS, load_cuts, recut
 from speech_backfill.relations import batches, one_row
 from speech_backfill.settings import Settings
 from speech_backfill.store import Store
@@ -49,6 +49,19 @@ ORDER BY {ORDER}
 """  # noqa: S608  our own columns
 
 
+# The usual plan: nothing is claimed and nothing was tried before. Its files stand in ORDER already but for what they ask
+# for, so each kind is read for itself: sorting a million rows would take most of the memory that a plan has.
+_KINDS = "SELECT DISTINCT options_id, residency FROM manifest WHERE disposition = 'submit' ORDER BY options_id, residency"
+
+_OF_KIND = f"""
+SELECT {UNTRIED_COLUMNS} FROM manifest
+WHERE disposition = 'submit' AND options_id IS NOT DISTINCT FROM ? AND residency IS NOT DISTINCT FROM ?
+"""  # noqa: S608  our own columns
+
+_MOST_KINDS = 32
+"""Of more, the manifest would be read too often."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunking:
     """How files become chunks of one plan."""
@@ -75,7 +88,7 @@ class Chunking:
         chunks: list[tuple[ChunkRecord, str | None]] = [(one, None) for one in taken]
         load_cuts(connection, self.ledger, "prior")
         connection.execute(_RETRIED)
-        for one in recut(batches(connection, _TO_CUT), self.settings, salt=self.salt):
+        for one in recut(_to_cut(connection), self.settings, salt=self.salt):
             if not self.dry_run:
                 write_chunk(self.store, one.chunk.chunk_id, list(one.chunk.files))
             record = chunk_record(
@@ -90,6 +103,19 @@ class Chunking:
 
     def _file_ids(self, chunk: ChunkRecord) -> pa.Table:
         return file_ids(self.store, chunk.chunk_id)
+
+
+def _to_cut(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
+    """The files to cut, as `recut` wants them."""
+    known, kinds = one_row(
+        connection,
+        f"SELECT (SELECT count(*) FROM claims) + (SELECT count(*) FROM retried), (SELECT count(*) FROM ({_KINDS}))",  # noqa: S608  ours
+    )
+    if known or kinds > _MOST_KINDS:
+        yield from batches(connection, _TO_CUT)
+        return
+    for kind in connection.execute(_KINDS).fetchall():
+        yield from batches(connection, _OF_KIND, kind)
 
 
 def claimed_here(

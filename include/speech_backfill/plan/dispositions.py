@@ -7,6 +7,8 @@ digests and flags, each step makes a table of its own, and the wide rows are met
 
 from __future__ import annotations
 
+from secrets import token_hex
+
 import duckdb
 
 from speech_backfill.relations import one_row
@@ -17,20 +19,24 @@ ELSEWHERE = "elsewhere"
 REFUSED = "refused"
 
 KEY = "md5_number({})"
-"""A text as a number of 16 bytes: half of what a file id takes, a quarter of a URL, and never on the heap."""
+"""A file id as a number of 16 bytes: half of what its text takes, and never on the heap."""
+
+_URL = "md5_number($salt || audio_url)"
+"""The same of a URL, a quarter of its text. Texts of one MD5 can be made by whoever chooses them, and blob names are chosen
+by others: one would pass for a repeat of the other and vanish. They can't be made for a salt that nobody knows beforehand."""
 
 _DISPOSITION = f"ENUM ('{SUBMIT}', '{CARRIED}', '{ELSEWHERE}', '{REFUSED}')"
 
 _LINES = f"""
 CREATE TABLE line_keys AS
-SELECT line, {KEY.format("file_id")} AS file, {KEY.format("audio_url")} AS url, error_code IS NOT NULL AS refused,
+SELECT line, {KEY.format("file_id")} AS file, {_URL} AS url, error_code IS NOT NULL AS refused,
        coalesce(error_code IN ('InvalidUri', 'InvalidLine', 'InvalidOption'), false) AS nameless
 FROM lines
 """  # noqa: S608  our own columns
 
 _PRIOR = f"""
 CREATE TABLE prior_keys AS
-SELECT {KEY.format("file_id")} AS file, {KEY.format("audio_url")} AS url, outcome = 'transcribed' AS transcribed, can_retry,
+SELECT {KEY.format("file_id")} AS file, {_URL} AS url, outcome = 'transcribed' AS transcribed, can_retry,
        chunk_id IS NULL OR chunk_id NOT IN (SELECT chunk_id FROM own) AS unpaid
 FROM prior
 """  # noqa: S608  our own columns
@@ -141,7 +147,10 @@ def decide(connection: duckdb.DuckDBPyConnection, *, reprocess: bool) -> int:
     Makes the table `decisions` (line, disposition, transcribed_in) in the order of the lines, without those that repeat
     a URL, and the view `from_prior`, the rows of files that are no longer in the source.
     """
-    for statement in (_LINES, _PRIOR, *_REPEATED):
+    salt = {"salt": token_hex(16)}
+    for statement in (_LINES, _PRIOR):
+        connection.execute(statement, salt)
+    for statement in _REPEATED:
         connection.execute(statement)
     repeats = _count(connection, "left_out")
     for statement in _PAID:

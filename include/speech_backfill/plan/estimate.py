@@ -24,6 +24,12 @@ ReadDurations = Callable[[Sequence[str]], Mapping[str, int]]
 _FORMATS = 16
 """Formats that are sampled, those with the most bytes; suffixes are whatever people write."""
 
+_MOST_FORMATS = 200
+"""Formats that are told apart at all, so that a listing of a million suffixes takes no more memory."""
+
+_REST = "*"
+"""All others: no suffix that looks like a format is called so, and none of their files is drawn."""
+
 _LEAST_DRAWN = 10
 _LEAST_READ = 5
 """Of so few files a format's rate, and even more its error, would be a guess as well."""
@@ -110,10 +116,15 @@ def estimate_audio(
 
 
 def _formats(connection: duckdb.DuckDBPyConnection) -> list[Format]:
-    """The formats with unknown durations, that with the most bytes first."""
+    """The formats with unknown durations, that with the most bytes first; all beyond `_MOST_FORMATS` as one."""
     rows = connection.execute(
-        f"""SELECT {_OF_FORMAT} AS format, count(*), coalesce(sum(size_bytes), 0)::BIGINT AS bytes
-            FROM manifest WHERE {_UNKNOWN} GROUP BY 1 ORDER BY bytes DESC, format"""  # noqa: S608  our own words
+        f"""WITH counted AS (
+                SELECT {_OF_FORMAT} AS format, count(*) AS files, coalesce(sum(size_bytes), 0)::BIGINT AS bytes
+                FROM manifest WHERE {_UNKNOWN} GROUP BY 1
+            ), placed AS (SELECT *, row_number() OVER (ORDER BY bytes DESC, format) AS place FROM counted)
+            SELECT CASE WHEN place <= $most THEN format ELSE $rest END AS name, sum(files)::BIGINT, sum(bytes)::BIGINT
+            FROM placed GROUP BY 1 ORDER BY min(place)""",  # noqa: S608  our own words
+        {"most": _MOST_FORMATS, "rest": _REST},
     ).fetchall()
     return [Format(*row) for row in rows]
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from speech_backfill.plan.lines import BATCH
-from speech_backfill.relations import THREADS, batches
+from speech_backfill.relations import THREADS, batches, one_row, parquet
 from speech_backfill.tables.columns import integers, optional_integers, texts
 
 _WIDE_MEMORY_LIMIT = "256MB"
@@ -83,7 +83,9 @@ def note_durations(
 
 
 def _view(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
-    connection.execute(f"CREATE OR REPLACE VIEW manifest AS SELECT * FROM read_parquet('{file}')")  # noqa: S608  our own path
+    connection.execute(
+        f"CREATE OR REPLACE VIEW manifest AS SELECT * FROM read_parquet({parquet(file)}, hive_partitioning = false)"  # noqa: S608  our own path
+    )
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, lines: Path | None) -> Iterator[pa.Table]:
@@ -94,10 +96,11 @@ def _rows(connection: duckdb.DuckDBPyConnection, lines: Path | None) -> Iterator
                 yield _decided(connection, batch)
     columns = ", ".join(f'"{name}"' for name in MANIFEST.names[1:])
     # These rows are sorted whole with all their columns, which takes more than keys do: one thread, and more memory.
+    (limit,) = one_row(connection, "SELECT current_setting('memory_limit')")
     connection.execute(f"SET threads = 1; SET memory_limit = '{_WIDE_MEMORY_LIMIT}'")
     for batch in batches(connection, f"SELECT {columns} FROM from_prior ORDER BY line, audio_url"):  # noqa: S608  our own names
         yield pa.Table.from_batches([batch])
-    connection.execute(f"SET threads = {THREADS}")
+    connection.execute(f"SET threads = {THREADS}; SET memory_limit = '{limit}'")
 
 
 def _decided(connection: duckdb.DuckDBPyConnection, batch: pa.RecordBatch) -> pa.Table:

@@ -19,7 +19,8 @@ import pyarrow as pa
 
 from speech_backfill import paths
 from speech_backfill.accounts import StorageAccounts
-from speech_backfill.errors import EmptyManifest, ManifestError
+from speech_backfill.errors import EmptyManifest, ManifestError, SettingsError
+from speech_backfill.ledger.budgets import Budgets
 from speech_backfill.ledger.ledger import Claims, Ledger, NewPlacement, PlansChanged
 from speech_backfill.ledger.records import ChunkRecord, PlanRecord, PlanState
 from speech_backfill.ledger.resources import Resources
@@ -35,7 +36,7 @@ from speech_backfill.plan.headers import HeaderReader
 from speech_backfill.plan.lines import write_lines
 from speech_backfill.plan.prior import Published, load_elsewhere, load_prior, published
 from speech_backfill.plan.request import PlanRequest, PlanSummary
-from speech_backfill.relations import one_row, relations
+from speech_backfill.relations import one_row, parquet, relations
 from speech_backfill.settings import Settings
 from speech_backfill.speech.resource import SpeechResource
 from speech_backfill.store import Store
@@ -63,6 +64,7 @@ class Planner:
     def plan(self, request: PlanRequest) -> PlanSummary:
         """Plan what *request* asks. Raises ManifestError, OptionsError or SettingsError with nothing planned."""
         quoted(request.partition)  # refuses keys that can't name a directory
+        self._check_budget(request)
         headers = HeaderReader(self.accounts)
         while True:
             with tempfile.TemporaryDirectory(prefix="speech-backfill-plan-") as folder:
@@ -71,6 +73,18 @@ class Planner:
                 except PlansChanged:
                     # Others have planned, submitted or published some of these files meanwhile: look again.
                     continue
+
+    def _check_budget(self, request: PlanRequest) -> None:
+        """A name that nobody has given a limit is a slip of the pen: it must not mean that there is none."""
+        name = request.budget_name
+        if not name or request.budget_hours is not None or Budgets(self.ledger).of(name) is not None:
+            return
+        known = ", ".join(one.name for one in Budgets(self.ledger).all())
+        raise SettingsError(
+            "budget",
+            f"{name!r} has no limit yet (budgets there are: {known or 'none'})",
+            "Name one of those, give a limit along with the name, or set it first with the command `budget`.",
+        )
 
     def _plan(self, request: PlanRequest, folder: Path, headers: HeaderReader) -> PlanSummary:
         # Claims first: what is settled and published after this look is missed by it, and so refuses the commit.
@@ -204,7 +218,9 @@ class Planner:
             local,
             residency=request.residency or self.settings.residency,
         )
-        connection.execute(f"CREATE VIEW lines AS SELECT * FROM read_parquet('{local}')")  # noqa: S608  our own path
+        connection.execute(
+            f"CREATE VIEW lines AS SELECT * FROM read_parquet({parquet(local)}, hive_partitioning = false)"  # noqa: S608  our own path
+        )
         first, last = one_row(connection, "SELECT min(audio_url), max(audio_url) FROM lines")
         load_elsewhere(
             connection,

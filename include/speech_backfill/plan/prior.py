@@ -16,6 +16,7 @@ from speech_backfill import paths
 from speech_backfill.errors import StoreError
 from speech_backfill.ledger.ledger import Ledger, PlansChanged
 from speech_backfill.plan.dispositions import KEY
+from speech_backfill.relations import exactly, parquet
 from speech_backfill.store import Store
 from speech_backfill.tables.columns import texts
 from speech_backfill.tables.errors import UnreadablePartitionFile
@@ -66,10 +67,9 @@ def load_prior(connection: duckdb.DuckDBPyConnection, store: Store, before: Publ
             path = partition_file(before.partition.partition)
             raise UnreadablePartitionFile(path, f"the part {part.path} that it names is gone") from error
     columns = ", ".join(f'"{name}"' for name in OUTCOMES.names)
-    named = ", ".join(f"'{one}'" for one in files)
     connection.execute(
         f"""CREATE VIEW prior AS SELECT {columns}
-            FROM read_parquet([{named}], union_by_name = true, hive_partitioning = false)"""  # noqa: S608  our own names
+            FROM read_parquet({parquet(*files)}, union_by_name = true, hive_partitioning = false)"""  # noqa: S608  our own names
     )
 
 
@@ -114,9 +114,9 @@ def load_elsewhere(
     connection.register("others", named)
     connection.execute(
         f"""CREATE TABLE overlap AS
-            SELECT file, filename FROM (SELECT {KEY.format("file_id")} AS file, filename FROM read_parquet(?, filename = true))
+            SELECT file, filename FROM (SELECT {KEY.format("file_id")} AS file, filename FROM read_parquet(?, hive_partitioning = false, filename = true))
             SEMI JOIN (SELECT {KEY.format("file_id")} AS file FROM lines) USING (file)""",  # noqa: S608  our own columns
-        [[str(one) for _, one in found]],
+        [[exactly(one) for _, one in found]],
     )
     connection.execute(
         """CREATE TABLE elsewhere AS

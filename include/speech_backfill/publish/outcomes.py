@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 
 from speech_backfill.errors import UnexplainedFiles
-from speech_backfill.relations import one_row
+from speech_backfill.relations import one_row, text
 from speech_backfill.tables.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS, ParquetFile, Part
 from speech_backfill.tables.schema import OUTCOMES
 
@@ -85,8 +86,20 @@ LEFT JOIN (SELECT * FROM found WHERE position >= $first AND position < $first + 
 """
 """The rows of the files at so many positions from the first on."""
 
-_POSITIONS = 32_768
-"""How many files are put together, and written, at once: about 16 MB, and a row group."""
+_MOST_POSITIONS = 32_768
+_STEP_BYTES = 16_000_000
+"""How many files are put together, and written, at once: a row group, and fewer where the source has wide columns of its own."""
+
+_NARROW = 400
+"""Bytes of a row without its URL and the source's own columns, roughly."""
+
+_SLICE = 64
+"""Files whose width is added up: a step is as many slices as fit."""
+
+_WIDTHS = """
+SELECT position // $slice, sum($narrow + strlen(audio_url) + coalesce(strlen(manifest_columns::VARCHAR), 0))::BIGINT
+FROM manifest GROUP BY 1 ORDER BY 1
+"""
 
 
 def account(connection: duckdb.DuckDBPyConnection, *, plan_id: str, partition: str) -> None:
@@ -99,8 +112,9 @@ def account(connection: duckdb.DuckDBPyConnection, *, plan_id: str, partition: s
     connection.execute(_FOUND.format(columns=", ".join(_COLUMNS)), {"plan_id": plan_id})
     connection.execute(f"CREATE TABLE final AS {_FINAL}", {"first": 0, "positions": 0})
     connection.execute("BEGIN")
-    for first in _steps(connection):
-        connection.execute(f"INSERT INTO final {_FINAL}", {"first": first, "positions": _POSITIONS})
+    steps = list(_steps(connection))
+    for first, positions in steps:
+        connection.execute(f"INSERT INTO final {_FINAL}", {"first": first, "positions": positions})
     connection.execute("COMMIT")
     connection.execute("DROP TABLE found")
     connection.execute("CREATE TABLE moved (part VARCHAR, stem VARCHAR)")
@@ -128,9 +142,9 @@ def write_outcomes(connection: duckdb.DuckDBPyConnection, target: Path) -> Part 
                 WHERE f.manifest_position >= $first AND f.manifest_position < $first + $positions
                 ORDER BY f.manifest_position"""  # noqa: S608  our own column names
     try:
-        for first in _steps(connection):
-            slice_ = {"first": first, "positions": _POSITIONS}
-            rows = connection.sql(query, params=slice_).to_arrow_table()
+        for first, positions in list(_steps(connection)):
+            step = {"first": first, "positions": positions}
+            rows = connection.sql(query, params=step).to_arrow_table()
             file.write_row_group(dict(zip(OUTCOMES.names, rows.cast(OUTCOMES).columns, strict=True)))
     except BaseException:
         file.abort()
@@ -138,15 +152,22 @@ def write_outcomes(connection: duckdb.DuckDBPyConnection, target: Path) -> Part 
     return file.close()
 
 
-def _steps(connection: duckdb.DuckDBPyConnection) -> range:
-    """The first positions of the files that are worked on at once."""
-    (end,) = one_row(connection, "SELECT coalesce(max(position) + 1, 0) FROM manifest")
-    return range(0, end, _POSITIONS)
+def _steps(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, int]]:
+    """What is worked on at once: the first position, and how many. Every position of the manifest is in one of them."""
+    first, end, size = 0, 0, 0
+    for number, size_bytes in connection.execute(_WIDTHS, {"slice": _SLICE, "narrow": _NARROW}).fetchall():
+        following = (number + 1) * _SLICE
+        if end > first and (size + size_bytes > _STEP_BYTES or following - first > _MOST_POSITIONS):
+            yield first, end - first
+            first, size = end, 0
+        end, size = following, size + size_bytes
+    if end > first:
+        yield first, end - first
 
 
 def write_index(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
     """Write the ids of the files whose rows this partition holds, sorted."""
     connection.execute(
         f"""COPY (SELECT file_id FROM final WHERE outcome = 'transcribed' AND transcribed_in IS NULL ORDER BY file_id)
-            TO '{target}' (FORMAT parquet, COMPRESSION zstd)"""  # noqa: S608  our own path
+            TO {text(str(target))} (FORMAT parquet, COMPRESSION zstd)"""  # noqa: S608  our own path
     )

@@ -27,6 +27,9 @@ _QUERY = re.compile(r"(https?://[^\s\"'<>?]*)\?[^\s\"'<>]*", re.IGNORECASE)
 _SIGNATURE = re.compile(r"\bsig=[^&\s\"']+", re.IGNORECASE)
 _LONGEST_DETAIL = 500
 
+INVALID_SUBSCRIPTION = "InvalidSubscription"
+"""The code for a resource of a tier that has no batch transcription (the Standard tier has)."""
+
 
 def without_secrets(text: str) -> str:
     """*text* on one line, shortened, without the queries of URLs (where a SAS would stand)."""
@@ -51,7 +54,7 @@ class RequestRefused(SpeechServiceError):
         detail = without_secrets(detail)
         remedy = (
             "The resource must be of the Standard (S0) tier: batch transcription refuses F0."
-            if code == "InvalidSubscription"
+            if code == INVALID_SUBSCRIPTION
             else "Correct what it names, then run the same step again."
         )
         super().__init__(
@@ -62,6 +65,11 @@ class RequestRefused(SpeechServiceError):
         self.http_status = http_status
         self.code = code
         self.detail = detail
+
+    @property
+    def by_its_tier(self) -> bool:
+        """Whether it is the resource that can't do it, whatever is asked: another one may."""
+        return self.code == INVALID_SUBSCRIPTION
 
 
 class Unauthorized(SpeechServiceError):

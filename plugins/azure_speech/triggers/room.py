@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -68,10 +68,18 @@ class RoomTrigger(BaseTrigger):
 
     async def _gather(self, ended: list[TranscriptionRef]) -> None:
         """Fill *ended* until it holds `ends`, or the moment has come."""
+        async with AsyncExitStack() as stack:
+            # Held over all waits: the last to leave a poller would close it, and what it has seen would be forgotten.
+            pollers = {
+                name: await stack.enter_async_context(self.poller(name)) for name in self.transcriptions
+            }
+            await self._gather_from(pollers, ended)
+
+    async def _gather_from(self, pollers: Mapping[str, Poller], ended: list[TranscriptionRef]) -> None:
         waits: dict[asyncio.Task[Ended | Overdue], str] = {}
 
         def wait(name: str, ids: Sequence[str], first_look_seconds: float) -> None:
-            waits[asyncio.create_task(self._wait(name, ids, first_look_seconds))] = name
+            waits[asyncio.create_task(self._wait(pollers[name], ids, first_look_seconds))] = name
 
         for name, ids in self.transcriptions.items():
             wait(name, ids, self.first_look_seconds)
@@ -99,13 +107,14 @@ class RoomTrigger(BaseTrigger):
         """The poller of connection *name*, shared with every other trigger on it."""
         return shared_poller(name, AzureSpeechHook(name).aresource)
 
-    async def _wait(self, name: str, ids: Sequence[str], first_look_seconds: float) -> Ended | Overdue:
-        async with self.poller(name) as poller:
-            return await poller.wait(
-                ids,
-                deadline_at=self.until,
-                poll_interval_seconds=self.poll_interval_seconds,
-                first_look_seconds=first_look_seconds,
-                until="any",
-                report=self.log.info,
-            )
+    async def _wait(
+        self, poller: Poller, ids: Sequence[str], first_look_seconds: float
+    ) -> Ended | Overdue:
+        return await poller.wait(
+            ids,
+            deadline_at=self.until,
+            poll_interval_seconds=self.poll_interval_seconds,
+            first_look_seconds=first_look_seconds,
+            until="any",
+            report=self.log.info,
+        )

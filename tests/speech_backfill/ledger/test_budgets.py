@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 
 import pytest
+import sqlalchemy as sa
 
+from speech_backfill.ledger import schema
 from speech_backfill.ledger.budgets import COMMAND, Budgets
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import Budget, OverBudget, Placement, Reserved
@@ -118,3 +120,45 @@ def test_a_budget_without_a_limit_stops_nothing(ledger: Ledger) -> None:
     assert isinstance(reserve(ledger, one), Reserved)
     assert [one.name for one in Budgets(ledger).all()] == ["day"]
     assert Budgets(ledger).of("none") is None
+
+
+def test_what_was_reserved_stays_spent_when_its_plan_names_another_budget(ledger: Ledger) -> None:
+    (one,) = committed(ledger, "p1", chunk("a", audio_ms=600), budget="first", budget_ms=600)
+    assert isinstance(reserve(ledger, one), Reserved)
+    committed(ledger, "p1", chunk("a", audio_ms=600), budget="second", budget_ms=600)
+    assert {one.name: one.spent_ms for one in Budgets(ledger).all()} == {"first": 600, "second": 600}
+
+
+def test_what_was_paid_twice_is_spent_twice(ledger: Ledger) -> None:
+    one, two = committed(ledger, "p1", chunk("a", audio_ms=600), chunk("b", audio_ms=600), budget_ms=1700)
+    answer = reserve(ledger, one)
+    assert isinstance(answer, Reserved)
+    submissions = Submissions(ledger)
+    submissions.record_duplicate(submissions.record_submitted(answer.record, "t1"), "t2")
+    submissions.record_duplicate_cost("t2", 600)
+    assert reserve(ledger, two) == OverBudget("day", 1700, 1200)
+
+
+def test_a_plan_is_committed_in_the_order_in_which_a_reservation_locks(
+    ledger: Ledger, ledger_url: str
+) -> None:
+    """A worker has the plan and is about to take the budget: whoever commits the plan again must not have that one."""
+    if ledger_url.startswith("sqlite"):
+        pytest.skip("SQLite has one lock for all")
+    committed(ledger, "p1", chunk("a"), budget_ms=1000)
+    with ledger.engine.begin() as worker:
+        worker.execute(sa.select(schema.plans).where(schema.plans.c.plan_id == "p1").with_for_update())
+        again = threading.Thread(
+            target=lambda: committed(Ledger(ledger.engine, ledger.clock), "p1", chunk("a"), budget_ms=2000)
+        )
+        again.start()
+        waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        with ledger.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
+            while not other.execute(waiting).scalar():
+                assert again.is_alive()
+        worker.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
+        worker.execute(sa.select(schema.budgets).where(schema.budgets.c.name == "day").with_for_update())
+    again.join(20)
+    state = Budgets(ledger).of("day")
+    assert state is not None
+    assert state.limit_ms == 2000

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
+import sqlalchemy as sa
 
 from fakes.speech_service import FakeClock
 from speech_backfill.ledger.ledger import Ledger
@@ -72,3 +75,40 @@ def test_shards_of_different_plans_stand_in_one_line(line: Line, clock: FakeCloc
     stand(line, shard(0, "p1"), 5)
     clock.now += 1
     assert stand(line, shard(0, "p2"), 2) == 5
+
+
+def test_those_who_ask_for_another_residency_stand_in_a_line_of_their_own(
+    line: Line, clock: FakeClock
+) -> None:
+    line.stand(shard(0), chunks=5, pause=lambda _: 60.0, residency="us")
+    clock.now += 1
+    assert line.stand(shard(1), chunks=7, pause=lambda _: 60.0, residency="eu")[0] == 0
+    assert line.stand(shard(2), chunks=1, pause=lambda _: 60.0, residency="us")[0] == 5
+
+
+def test_a_shard_leaves_the_lines_in_which_it_wants_nothing_any_more(line: Line, clock: FakeClock) -> None:
+    for residency in ("us", "eu"):
+        line.stand(shard(0), chunks=5, pause=lambda _: 60.0, residency=residency)
+    clock.now += 1
+    line.leave(shard(0), but=["eu"])
+    assert line.stand(shard(1), chunks=7, pause=lambda _: 60.0, residency="us")[0] == 0
+    assert line.stand(shard(1), chunks=7, pause=lambda _: 60.0, residency="eu")[0] == 5
+
+
+def test_nobody_waits_for_somebody_who_removes_late_places(
+    line: Line, ledger: Ledger, ledger_url: str, clock: FakeClock
+) -> None:
+    """Two that remove the same places, each in its own order, would wait for each other."""
+    if ledger_url.startswith("sqlite"):
+        pytest.skip("SQLite has one lock for all")
+    stand(line, shard(0), 5, seconds=1)
+    stand(line, shard(1), 5, seconds=1)
+    clock.now += 2 * LATE_SECONDS
+    with ledger.engine.begin() as another:
+        another.execute(sa.text("SELECT * FROM line WHERE shard = 1 FOR UPDATE"))
+        answers: list[int] = []
+        worker = threading.Thread(target=lambda: answers.append(stand(line, shard(2), 1)))
+        worker.start()
+        worker.join(20)
+        assert answers == [5]
+    assert stand(line, shard(3), 1) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -223,3 +225,32 @@ def test_a_file_that_is_claimed_is_the_first_chunk_s_that_holds_it(
             holding.append(number)
             left -= set(files)
     assert (taken, under_way) == (holding, len(wanted) - len(left))
+
+
+COLLIDING = (
+    "TEXTCOLLBYfGiJUETHQ4hAcKSMd5zYpgqf1YRDhkmxHkhPWptrkoyz28wnI9V0aHeAuaKnak",
+    "TEXTCOLLBYfGiJUETHQ4hEcKSMd5zYpgqf1YRDhkmxHkhPWptrkoyz28wnI9V0aHeAuaKnak",
+)
+"""Two texts of one MD5, found by Marc Stevens (2024); blob names like them can be made."""
+
+
+@pytest.mark.parametrize("refused", [None, "FileNotFound"])
+def test_a_name_that_was_crafted_to_be_like_another_takes_nothing_away(
+    tmp_path: Path, refused: str | None
+) -> None:
+    """Neither passes for a repeat of the other, nor a refused one for a file that was paid for before."""
+    assert len({hashlib.md5(one.encode()).digest() for one in COLLIDING}) == 1
+    with relations(tmp_path) as connection:
+        rows = [
+            {"line": number, "audio_url": one, "file_id": f"f{number}", "options_id": "o", "residency": ""}
+            for number, one in enumerate(COLLIDING)
+        ]
+        rows[1]["error_code"] = refused  # type: ignore[assignment]
+        before = {"file_id": "f0", "audio_url": COLLIDING[0], "outcome": "transcribed", "can_retry": False}
+        connection.register("lines", _table(LINES, rows))
+        connection.register("prior", _table(OUTCOMES, [before]))
+        connection.register("own", pa.table({"chunk_id": pa.array([], pa.string())}))
+        connection.execute("CREATE TABLE elsewhere (file UHUGEINT, transcribed_in VARCHAR)")
+        assert decide(connection, reprocess=False) == 0
+        found = connection.execute("SELECT line, disposition FROM decisions ORDER BY line").fetchall()
+    assert found == [(0, "carried"), (1, "refused" if refused else "submit")]

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from speech_backfill.durations import format_of, guessed_seconds_per_byte
-from speech_backfill.plan.estimate import AudioEstimate, Format, _t95, estimate_audio, rate, shares
+from speech_backfill.plan.estimate import AudioEstimate, Format, _formats, _t95, estimate_audio, rate, shares
 from speech_backfill.settings import Settings
 
 PLAIN = Settings()
@@ -386,3 +386,19 @@ def test_a_sample_of_many_formats_takes_bounded_memory(tmp_path: Path) -> None:
         )
         found = estimate_audio(made, lambda urls: dict.fromkeys(urls, 60_000), Settings(probe_files=400))
     assert (found.asked, found.read, found.sampled + found.guessed) == (400, 400, 1_000_000 - 400)
+
+
+def test_suffixes_without_number_are_one_format_more(connection: duckdb.DuckDBPyConnection) -> None:
+    """A hostile listing: all is counted and none is kept by its name but those with the most bytes."""
+    many = [File(f"{number}.{number:05}", 8000, 1000) for number in range(3000)]
+    world = World(connection, [*many, *(File(f"{number}.wav", 80_000, 5000) for number in range(40))])
+    formats = _formats(connection)
+    assert len(formats) == 201
+    assert (formats[0].name, formats[0].files) == ("wav", 40)
+    assert (sum(one.files for one in formats), sum(one.size_bytes for one in formats)) == (
+        3040,
+        3000 * 8000 + 40 * 80_000,
+    )
+    made = world.estimate()
+    assert made.read + made.sampled + made.guessed == 3040
+    assert all(not url.endswith("*") for urls in world.asked for url in urls)

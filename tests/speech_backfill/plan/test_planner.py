@@ -20,7 +20,13 @@ from fakes.blob_server import BlobServer, blob_server
 from speech_backfill import paths
 from speech_backfill.accounts import AccountKey, StorageAccount, StorageAccounts
 from speech_backfill.chunk_files import read_chunk
-from speech_backfill.errors import EmptyManifest, ManifestError, SourceNotFound, StoreError
+from speech_backfill.errors import (
+    EmptyManifest,
+    ManifestError,
+    SettingsError,
+    SourceNotFound,
+    StoreError,
+)
 from speech_backfill.ledger import schema
 from speech_backfill.ledger.ledger import Ledger, PlansChanged
 from speech_backfill.model import TranscriptionOptions
@@ -645,3 +651,33 @@ def test_a_plan_that_was_stored_before_headers_were_read_is_repaired_and_publish
     assert campaign.pipeline.publish(plan.plan_id).transcribed == 8
     summary = PlanSummary(**{name: value for name, value in old.items() if name in PlanSummary.__slots__})
     assert "(exact, from the manifest)" in summary.text
+
+
+def test_a_budget_that_nobody_has_given_a_limit_is_a_slip_of_the_pen(campaign: Campaign) -> None:
+    """It would mean no limit at all: nothing is planned, and the message names the budgets that there are."""
+    campaign.plan(NAMES, budget_name="november", budget_hours=1.0)
+    for dry_run in (True, False):
+        with pytest.raises(SettingsError, match=r"'novembre' has no limit yet .*november"):
+            campaign.plan(NAMES, budget_name="novembre", dry_run=dry_run, run_key="second")
+    assert campaign.plan(NAMES, budget_name="november", run_key="second").chunks == 3
+
+
+def test_files_that_are_not_sorted_are_cut_as_if_they_were(
+    campaign_with: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two locales and two residencies, mixed: read kind by kind, or sorted, the chunks are the same."""
+    rows = [
+        f"{url(f'{n:02}.wav')},e1,32000,2000,{('en-US', 'de-DE')[n % 2]},{('', 'eu')[n % 3 == 0]}"
+        for n in range(24)
+    ]
+    made = []
+    for kinds in (0, 32):
+        monkeypatch.setattr("speech_backfill.plan.chunks._MOST_KINDS", kinds)
+        campaign = campaign_with()
+        source = campaign.folder / "kinds.csv"
+        source.write_text("\n".join(["uri,etag,size_bytes,duration_ms,locale,residency", *rows]) + "\n")
+        resources = tuple(replace(one, residency="eu") for one in campaign.pipeline.resources)
+        campaign = replace(campaign, pipeline=replace(campaign.pipeline, resources=resources))
+        made.append(_ids(campaign, campaign.plan(source=str(source))))
+    assert made[0] == made[1]
+    assert len(made[0]) == 10

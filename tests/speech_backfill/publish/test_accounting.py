@@ -24,7 +24,7 @@ from speech_backfill.model import Outcome, Shard
 from speech_backfill.plan.frozen import MANIFEST
 from speech_backfill.publish import outcomes as publishing
 from speech_backfill.reconcile import load_outcomes
-from speech_backfill.relations import relations
+from speech_backfill.relations import parquet, relations
 from speech_backfill.store import Store
 from speech_backfill.tables.outcomes import OutcomesWriter
 from speech_backfill.tables.parquet import ROW_GROUP_BYTES, ParquetFile
@@ -201,7 +201,8 @@ def test_every_file_is_published_with_the_outcome_that_counts(
         lines = [line for line, row in zip(lines, expected, strict=True) if row[1] is not None]
         expected = [row for row in expected if row[1] is not None]
     with loaded(came) as (connection, folder), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publishing, "_POSITIONS", at_once)
+        patch.setattr(publishing, "_MOST_POSITIONS", at_once)
+        patch.setattr(publishing, "_SLICE", 1)
         with OutcomesWriter(folder / "before.parquet") as writer:
             for one in before:
                 writer.add(one)
@@ -284,3 +285,42 @@ def test_batches_become_full_row_groups_and_none_is_empty(tmp_path: Path) -> Non
     empty = ParquetFile("outcomes", tmp_path / "z.parquet", row_group_rows=3, row_group_bytes=1)
     empty.write_batches([batch()])
     assert empty.close() is None
+
+
+@contextmanager
+def wide(rows: int, *, size_bytes: int) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+    """A manifest whose rows carry so many bytes of the source's own, each of them transcribed now."""
+    with tempfile.TemporaryDirectory() as name, relations(Path(name)) as connection:
+        folder = Path(name)
+        with pq.ParquetWriter(folder / "manifest.parquet", MANIFEST, compression="zstd") as writer:
+            for first in range(0, rows, 1000):
+                some = [
+                    {
+                        "position": number,
+                        "file_id": f"{number:032x}",
+                        "audio_url": f"https://a/{number}",
+                        "disposition": "submit",
+                        "manifest_columns": [("notes", f"{number:09}" * (size_bytes // 9))],
+                    }
+                    for number in range(first, min(rows, first + 1000))
+                ]
+                writer.write_table(pa.Table.from_pylist(some, MANIFEST))
+        pq.ParquetWriter(folder / "none.parquet", OUTCOMES).close()
+        for view, file in (("manifest", "manifest.parquet"), ("prior", "none.parquet")):
+            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet({parquet(folder / file)})")
+        columns = ", ".join(f'"{name}"' for name in OUTCOMES.names)
+        connection.execute(
+            f"""CREATE VIEW latest AS SELECT 0 AS round, 0 AS shard, {columns}
+                     FROM (SELECT file_id, 'transcribed' AS outcome, false AS can_retry FROM manifest)
+                     LEFT JOIN (SELECT * EXCLUDE (outcome, can_retry) FROM prior) USING (file_id)"""
+        )
+        yield connection, folder
+
+
+def test_files_with_wide_columns_of_their_own_are_put_together_in_the_same_memory() -> None:
+    """200 MB of the source's columns: as many rows as of narrow ones would not fit."""
+    with wide(33_000, size_bytes=6_000) as (connection, folder):
+        publishing.account(connection, plan_id=PLAN, partition="day")
+        written = publishing.write_outcomes(connection, folder / "final.parquet")
+    assert written is not None
+    assert written.rows == 33_000

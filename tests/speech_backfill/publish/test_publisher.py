@@ -13,11 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from speech_backfill import paths
-from speech_backfill.errors import StoreError, UnexplainedFiles
+from speech_backfill.errors import StoreError, SupersededPlan, UnexplainedFiles
 from speech_backfill.ledger.records import PlanState
 from speech_backfill.publish.publisher import Publisher, StalePlan
 from speech_backfill.store import Store, Stored
-from speech_backfill.submit import SupersededPlan
 from speech_backfill.tables.layout import partition_file
 from speech_backfill.tables.read import read_table
 from tests.speech_backfill.campaign import Bad, Campaign
