@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import IO
@@ -29,6 +30,10 @@ from speech_backfill.tables.parts import PartWriter
 from speech_backfill.tables.rows import OutcomeRow
 
 log = logging.getLogger(__name__)
+
+
+_MOST_WAITING = 4
+"""Results that wait for a second download or behind one: they are in memory, and may be large."""
 
 
 class ChunkAccounts:
@@ -128,7 +133,7 @@ def read_result(fetched: Fetched) -> ReadResult:
 
 async def read_results(
     collector: Collector, entries: Sequence[ResultEntry], token: str
-) -> AsyncIterator[ReadResult]:
+) -> AsyncGenerator[ReadResult]:
     """The result files of *entries* in their order; what can't be read from a second download. Those overlap, too.
 
     Raises what `Collector.results` raises: trouble of the service at large, also where only a second download met it. To give
@@ -140,30 +145,31 @@ async def read_results(
         one = waiting.popleft()
         return one if isinstance(one, ReadResult) else await one
 
-    try:
-        async for fetched in collector.results(entries):
-            if isinstance(fetched, Unavailable):
-                # Which file it would have been is not known; that one ends as missing, and its reason is in the log.
-                log.warning("%s: %s: %s", token, fetched.entry.name, fetched.problem)
-                continue
-            read = read_result(fetched)
-            if isinstance(read.result, InvalidResultFile):
-                log.warning(
-                    "%s: %s is downloaded once more: %s", token, fetched.entry.name, read.result.reason
-                )
-                waiting.append(asyncio.create_task(_again(collector, read, token)))
-            else:
-                waiting.append(read)
-            while waiting and (len(waiting) >= collector.concurrency or _is_there(waiting[0])):
+    async with aclosing(collector.results(entries)) as results:
+        try:
+            async for fetched in results:
+                if isinstance(fetched, Unavailable):
+                    # Which file it would have been is not known; that one ends as missing, and its reason is in the log.
+                    log.warning("%s: %s: %s", token, fetched.entry.name, fetched.problem)
+                    continue
+                read = read_result(fetched)
+                if isinstance(read.result, InvalidResultFile):
+                    log.warning(
+                        "%s: %s is downloaded once more: %s", token, fetched.entry.name, read.result.reason
+                    )
+                    waiting.append(asyncio.create_task(_again(collector, read, token)))
+                else:
+                    waiting.append(read)
+                while waiting and (len(waiting) >= _MOST_WAITING or _is_there(waiting[0])):
+                    yield await first()
+            while waiting:
                 yield await first()
-        while waiting:
-            yield await first()
-    finally:
-        left = [one for one in waiting if isinstance(one, asyncio.Task)]
-        for task in left:
-            task.cancel()
-        # Awaited, so that the connections are closed after their last use, not under it.
-        await asyncio.gather(*left, return_exceptions=True)
+        finally:
+            left = [one for one in waiting if isinstance(one, asyncio.Task)]
+            for task in left:
+                task.cancel()
+            # Awaited, so that the connections are closed after their last use, not under it.
+            await asyncio.gather(*left, return_exceptions=True)
 
 
 def _is_there(one: ReadResult | asyncio.Task[ReadResult]) -> bool:

@@ -100,11 +100,15 @@ class ChunkSubmitter:
         late = await self._late_success(placement)
         if late is not None:
             return late
+        wanted, preferred = placement, placement
         while True:
-            reservation = self._reserve(placement, troubles)
+            reservation = self._reserve(preferred, troubles)
+            if isinstance(reservation, WindowFull) and preferred is not wanted:
+                preferred = wanted
+                reservation = self._reserve(wanted, troubles)
             if look_for_room and isinstance(reservation, WindowFull):
                 await self._make_room(reservation.resources, troubles)
-                reservation = self._reserve(placement, troubles)
+                reservation = self._reserve(wanted, troubles)
             match reservation:
                 case Known(record=record):
                     return record.ref
@@ -128,9 +132,12 @@ class ChunkSubmitter:
                     raise SupersededPlan(self.partition, self.plan_id)
                 case MustLookUp(record=record):
                     answer = await self._look_up(placement, record, troubles)
-                    if answer is None and record.posts and placement.away_from is None:
-                        # It was sent there and not taken: another one is the better bet, if there is another.
-                        placement = replace(placement, away_from=record.resource)
+                    if answer is None:
+                        # It counted as sent until now, so nobody has asked for an earlier attempt yet.
+                        answer = await self._late_success(placement)
+                        if record.posts and wanted.away_from is None:
+                            # It was sent there and not taken: another one is the better bet, if another has room.
+                            preferred = replace(wanted, away_from=record.resource)
                 case Reserved(record=record):
                     answer = await self._post(placement, record, troubles)
                 case _:
@@ -229,14 +236,14 @@ class ChunkSubmitter:
             except (*_PASSING, *_NOT_HERE) as error:
                 self._trouble(error, troubles)
             except TimeoutError:
-                slow = ServiceUnavailable(
-                    resource=resource,
-                    action="say what has ended",
-                    detail=f"no answer within {_ROOM_SECONDS:.0f} s",
-                )
-                self._trouble(slow, troubles)
+                # A long list at a steady rate takes as long: that is no trouble.
+                log.warning("%s has not said within %.0f s what has ended", resource, _ROOM_SECONDS)
 
-        await asyncio.gather(*(make(one) for one in resources if one not in troubles))
+        looks = (make(one) for one in resources if one not in troubles)
+        # All come to their end before the first error is raised: they share clients that are closed then.
+        for failed in await asyncio.gather(*looks, return_exceptions=True):
+            if isinstance(failed, BaseException):
+                raise failed
 
     def _trouble(self, error: SpeechServiceError, troubles: dict[str, SpeechServiceError]) -> float:
         """Set the error's resource aside for everybody; returns until when."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from speech_backfill.results.errors import InvalidReport
@@ -66,6 +66,7 @@ class Collector:
         self.concurrency = concurrency
         self._fresh: dict[str, ResultEntry] = {}
         self._lock = asyncio.Lock()
+        self._turn = asyncio.Semaphore(concurrency)
 
     async def listing(self) -> Listing:
         """List all files and read the report."""
@@ -79,7 +80,7 @@ class Collector:
         report, problem = await self._report(reports[0])
         return Listing(report, problem, tuple(results))
 
-    async def results(self, entries: Sequence[ResultEntry]) -> AsyncIterator[Fetched | Unavailable]:
+    async def results(self, entries: Sequence[ResultEntry]) -> AsyncGenerator[Fetched | Unavailable]:
         """The result files in the given order, fetched ahead while the caller works on earlier ones."""
         ahead: deque[asyncio.Task[Fetched | Unavailable]] = deque()
         waiting = iter(entries)
@@ -119,15 +120,20 @@ class Collector:
         current = self._fresh.get(entry.name, entry)
         for _ in range(_RELISTS):
             try:
-                return Fetched(entry, await self._client.fetch(current.content_url))
+                return Fetched(entry, await self._downloaded(current))
             except ResultExpired:
                 current = await self._renewed(current)
             except (ResultNotFound, ResultTooLarge, UnreadableAnswer) as error:
                 return Unavailable(entry, str(error))
         try:
-            return Fetched(entry, await self._client.fetch(current.content_url))
+            return Fetched(entry, await self._downloaded(current))
         except SpeechServiceError as error:
             return Unavailable(entry, str(error))
+
+    async def _downloaded(self, entry: ResultEntry) -> bytes:
+        """Its bytes, as soon as there is a turn: first and second downloads overlap, and share the concurrency."""
+        async with self._turn:
+            return await self._client.fetch(entry.content_url)
 
     async def _renewed(self, stale: ResultEntry) -> ResultEntry:
         """The same file under a fresh link; whoever comes first lists for all who wait."""

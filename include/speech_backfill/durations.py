@@ -32,6 +32,9 @@ _BYTES_PER_SECOND = {
 }
 """Low rates at which each format is used for speech; ours, from the codecs' usual settings for telephony and dictation."""
 
+GUESSED_FORMATS = tuple(_BYTES_PER_SECOND)
+"""Formats with a guess of their own."""
+
 _OTHER_BYTES_PER_SECOND = 8_000
 """8 kHz A-law in a WAV file: the least that a WAV of speech takes."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from speech_backfill import paths
-from speech_backfill.errors import StoreError
+from speech_backfill.errors import StoreConflict, StoreError
 from speech_backfill.ledger.records import TranscriptionRecord
 from speech_backfill.store import Store
 
@@ -39,10 +39,16 @@ def leave_mark(
     found = store.get_versioned(path)
     there = None if found is None else read_mark(path, found[0])
     if there is None or (there.intent_at == record.intent_at and there.posts <= record.posts):
-        store.put(path, mine)  # ours, of an earlier try: nobody else has the lease on this row
+        # Ours, of an earlier try, or gone: nobody else has the lease on this row, but another ledger may come just now.
+        if found is None:
+            store.put(path, mine)
+        else:
+            store.replace(path, mine, expected_etag=found[1])
         return None
-    if there != heeded:
+    if heeded is None:
         return there
+    if there != heeded:
+        raise StoreConflict(path)
     assert found is not None
     store.replace(path, mine, expected_etag=found[1])
     return None

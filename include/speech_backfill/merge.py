@@ -10,6 +10,7 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,10 +206,11 @@ class Merger:
             else None
         )
         with raw_results(local / "raw.ndjson.zst", raw_path, self.store) as raw:
-            async for read in read_results(collector, listing.results, placement.token):
-                accounted = from_result(files, read, parts, raw, raw_path)
-                if accounted is not None:
-                    yield accounted
+            async with aclosing(read_results(collector, listing.results, placement.token)) as results:
+                async for read in results:
+                    accounted = from_result(files, read, parts, raw, raw_path)
+                    if accounted is not None:
+                        yield accounted
         for row in from_report(files, seen, listing):
             yield row
 

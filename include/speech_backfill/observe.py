@@ -24,7 +24,7 @@ async def record_ends(ledger: Ledger, services: Services, resource: str, *, gone
         return 0
     unlisted = set(under_way)
     # The list is filtered by the service's clock, ours may differ: an hour of slack costs a page at the most.
-    oldest = min(one.intent_at for one in under_way.values()) - 3600
+    oldest = min(one.last_post_at or one.intent_at for one in under_way.values()) - 3600
     async for seen in services.client(resource).list(created_after=oldest):
         if seen.transcription_id in under_way and seen.status.ended:
             _record(submissions, resource, seen)

@@ -64,11 +64,12 @@ class Poster:
         None: it certainly has nothing, and the reservation is free again; plan, budget and resource may be others by now.
         A look-up that fails raises: then nothing is changed and the next run looks again.
         """
+        asked_at = self.ledger.clock()  # a look takes time, and counts for the moment at which it began
         found = await self.found(record)
         if found:
             return self._adopt(submissions, placement, record, found)
         settled_at = self.free_at(record)
-        if self.ledger.clock() < settled_at:
+        if asked_at < settled_at:
             return Later(
                 settled_at,
                 f"an answer was lost; {record.token} is looked for again once the list has had time",
@@ -247,6 +248,7 @@ class Poster:
             placement.plan_id,
             record.token,
         )
+        asked_at = self.ledger.clock()
         for resource in self.services.names:
             found = await self.services.client(resource).find(
                 record.token, created_after=mark.at - self.settings.lookup_skew_seconds
@@ -254,7 +256,7 @@ class Poster:
             if found:
                 return self._adopt(submissions, placement, record, found, resource=resource)
         settled_at = self._settled_at(mark.at + self.settings.lease_seconds)
-        if self.ledger.clock() < settled_at:
+        if asked_at < settled_at:
             return Later(settled_at, f"another ledger has marked {record.token}; it is looked for again")
         return None
 

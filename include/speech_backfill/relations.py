@@ -16,6 +16,25 @@ _WILD = re.compile(r"([*?\[])")
 THREADS = 2
 MEMORY_LIMIT = "192MB"
 
+_MOST_POSITIONS = 32_768
+_STEP_BYTES = 16_000_000
+"""How many rows are put together, and written, at once: a row group, and fewer where the source has wide columns of its own."""
+
+_NARROW = 400
+"""Bytes of a row without its URL, its message and the source's own columns, roughly."""
+
+_SLICE = 16
+"""Rows whose width is added up: a step is as many slices as fit."""
+
+_SLICES_AT_ONCE = 10_000
+
+_WIDTHS = """
+SELECT {position} // $slice, sum(
+    $narrow + strlen(audio_url) + coalesce(strlen(error_message), 0) + coalesce(strlen(manifest_columns::VARCHAR), 0)
+)::BIGINT
+FROM {relation} GROUP BY 1 ORDER BY 1
+"""
+
 
 @contextmanager
 def relations(folder: Path, *, memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -57,6 +76,30 @@ def one_row(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any =
     """The only row of *query*; reads it to its end, so that the connection is free for the next."""
     (row,) = connection.execute(query, parameters).fetchall()
     return tuple(row)
+
+
+def steps(connection: duckdb.DuckDBPyConnection, relation: str, position: str) -> list[tuple[int, int]]:
+    """How to go through the files of *relation* in order, in memory that their width does not change: (first position, how many).
+
+    Every *position* that the relation has is in one of them.
+    """
+    found = connection.execute(
+        _WIDTHS.format(relation=relation, position=position), {"slice": _SLICE, "narrow": _NARROW}
+    )
+    made: list[tuple[int, int]] = []
+    first = end = size = 0
+    while slices := found.fetchmany(_SLICES_AT_ONCE):
+        for number, size_bytes in slices:
+            following = (number + 1) * _SLICE
+            if end > first and (size + size_bytes > _STEP_BYTES or following - first > _MOST_POSITIONS):
+                made.append((first, end - first))
+                size = 0
+            if not size:
+                first = number * _SLICE
+            end, size = following, size + size_bytes
+    if end > first:
+        made.append((first, end - first))
+    return made
 
 
 def batches(

@@ -29,9 +29,13 @@ class Room:
     async def make(self, resource: str) -> None:
         """Look once. Raises errors of the service."""
         settings, ledger = self.poster.settings, self.poster.ledger
-        await record_ends(
-            ledger, self.poster.services, resource, gone_after_seconds=settings.gone_after_seconds
-        )
+        try:
+            await record_ends(
+                ledger, self.poster.services, resource, gone_after_seconds=settings.gone_after_seconds
+            )
+        except EndpointMoved as error:
+            # A person has to act on that one; those who wait for room here are others.
+            log.warning("%s: %s", resource, error)
         now = ledger.clock()
         for record in self.submissions.unfinished(resource):
             problem = past_deadline(record, now=now, deadline_hours=settings.deadline_hours)
@@ -44,7 +48,6 @@ class Room:
             except LeaseLost:
                 continue
             except EndpointMoved as error:
-                # A person has to act on that one; those who wait for room here are others.
                 log.warning("%s %s", orphan.token, error)
 
     async def _resolve(self, orphan: TranscriptionRecord) -> None:
@@ -53,10 +56,15 @@ class Room:
         record = self.submissions.take_over(
             orphan, owner=self.owner, lease_seconds=poster.settings.lease_seconds
         )
-        found = await poster.found(record)
+        asked_at = poster.ledger.clock()
+        try:
+            found = await poster.found(record)
+        except BaseException:
+            self.submissions.release(record)
+            raise
         if found:
             poster.adopt_orphan(self.submissions, record, found)
-        elif poster.ledger.clock() >= poster.free_at(record):
+        elif asked_at >= poster.free_at(record):
             self.submissions.record_refused(
                 record, "its worker did not come back, and the service has nothing of it"
             )

@@ -80,7 +80,7 @@ def _round(
                 case NotYet(reason=reason, no_room=no_room):
                     note = reason
                     later.append(shard)
-                    if no_room:
+                    if no_room and len({one.residency for one in pipeline.resources}) == 1:
                         later.extend(one for one in unsubmitted if one not in later and one not in unmerged)
                         break
         unsubmitted, waiting = later, []

@@ -43,7 +43,7 @@ class NotYet:
     waiting_for: tuple[TranscriptionRef, ...] = ()
     ends: int = 1
     no_room: bool = False
-    """Whether it is for lack of room: other shards would meet the same."""
+    """Whether it is for lack of room: other shards whose files ask for the same residency would meet the same."""
 
 
 @dataclass(slots=True)
@@ -147,10 +147,9 @@ class Submitter:
             return self._without_room(shard, made)
         if not made.later:
             return Submitted(tuple(made.refs), made.left)
-        if all(self._allowed(residency) <= set(made.troubles) for residency, _ in made.later):
-            met = [
-                made.troubles[one] for residency, _ in made.later for one in sorted(self._allowed(residency))
-            ]
+        allowed = [self._allowed(residency) for residency, _ in made.later]
+        if all(some and some <= set(made.troubles) for some in allowed):
+            met = [made.troubles[one] for some in allowed for one in sorted(some)]
             # What passes by itself is worth another try, whatever else a person has to mend.
             raise next((one for one in met if not isinstance(one, _FINAL)), met[0])
         _, soonest = min(made.later, key=lambda one: one[1].until)

@@ -273,6 +273,22 @@ def test_a_late_success_taken_by_one_worker_is_not_submitted_by_another(campaign
     assert answer.record.transcription_id == stuck.transcription_id  # type: ignore[union-attr]
 
 
+def test_a_late_success_is_taken_although_a_worker_died_before_it_sent_the_next_attempt(
+    campaign: Campaign,
+) -> None:
+    plan_id, stuck = overdue(campaign, NAMES[:3])
+    (repair,) = campaign.pipeline.reconcile(plan_id)
+    (placement,) = campaign.pipeline.ledger.placements(plan_id, 1)
+    Reservations(campaign.pipeline.ledger).reserve(
+        placement, owner="dead", lease_seconds=60, resources=["east"]
+    )
+    campaign.finish(stuck, campaign.service)
+    campaign.clock.now += 61
+    refs = campaign.submit(repair).refs
+    assert [one.transcription_id for one in refs] == [stuck.transcription_id]
+    assert campaign.posts == 1
+
+
 # --- purged ---------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from speech_backfill.ledger.line import Line
+from speech_backfill.ledger.reservations import Reservations
 from speech_backfill.ledger.resources import Resources
 from speech_backfill.marks import leave_mark
 from speech_backfill.model import Shard
@@ -229,3 +230,88 @@ def test_a_shard_that_fails_leaves_the_line(two: Campaign) -> None:
         two.pipeline.submit(shard)
     other = replace(shard, index=shard.index + 1)
     assert line.stand(other, chunks=1, pause=lambda _: 1)[0] == 0
+
+
+def test_a_chunk_that_was_not_taken_goes_back_where_every_other_is_full(two: Campaign) -> None:
+    """Its first answer was lost in the east and the list shows nothing of it; the west has no room, and the east has."""
+    campaign = replace(
+        two,
+        pipeline=replace(
+            two.pipeline,
+            resources=tuple(
+                replace(one, window=1) if one.name == "west" else one for one in two.pipeline.resources
+            ),
+        ),
+    )
+    campaign.services["east"].script("submit", httpx.Response(503))
+    shard = planned(campaign, NAMES[:6])
+    waits = campaign.pipeline.submit(
+        shard
+    )  # one in doubt in the east, the other in the west, which is full now
+    assert isinstance(waits, NotYet)
+    campaign.clock.now = waits.until
+    assert isinstance(campaign.pipeline.submit(shard), Submitted)
+    assert (len(campaign.services["east"].jobs), len(campaign.services["west"].jobs)) == (1, 1)
+
+
+def test_a_look_that_began_before_the_list_had_its_time_proves_nothing(campaign: Campaign) -> None:
+    """It took so long that the time was over when it ended: what was accepted meanwhile it may have missed."""
+    shard = planned(campaign, NAMES[:3])
+    service = campaign.service
+    service.list_lag_seconds = 1e6
+
+    def slow(_: httpx.Request) -> httpx.Response:
+        campaign.clock.now += 3600
+        return httpx.Response(200, json={"values": []})
+
+    service.script_after("submit", httpx.ReadTimeout)
+    service.script_after("list", slow)
+    waits = campaign.pipeline.submit(shard)
+    assert isinstance(waits, NotYet)
+    assert service.calls["submit"] == 1
+    service.list_lag_seconds = 0.0
+    assert isinstance(campaign.pipeline.submit(shard), Submitted)
+    assert service.calls["submit"] == 1
+
+
+def test_a_list_that_takes_long_is_no_trouble(
+    campaign_with: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = campaign_with(resources={"east": 1}, files_per_transcription=3, max_shards=1)
+    assert isinstance(campaign.pipeline.submit(planned(campaign, NAMES[:3], partition="first")), Submitted)
+    monkeypatch.setattr("speech_backfill.chunk_submission._ROOM_SECONDS", 0.1)
+
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Room, "make", hang)
+    answer = campaign.pipeline.submit(planned(campaign, ["more.wav"], partition="second"))
+    assert isinstance(answer, NotYet)
+    assert answer.no_room
+    assert troubles(campaign, "east") == 0
+
+
+def test_one_in_trouble_that_throttles_is_not_tried_again_at_once(campaign: Campaign) -> None:
+    Resources(campaign.pipeline.ledger).register("east", window=4, region="")
+    Resources(campaign.pipeline.ledger).set_aside("east", "an answer was lost")
+    for _ in range(50):
+        campaign.service.script("submit", httpx.Response(429))
+    answer = campaign.pipeline.submit(planned(campaign, NAMES[:3]))
+    assert isinstance(answer, NotYet)
+    assert campaign.service.calls["submit"] == 1
+
+
+def test_a_chunk_that_another_holds_waits_although_its_residency_is_nobodys_any_more(
+    two: Campaign,
+) -> None:
+    eu = tagged(two, west="eu")
+    shard = planned(eu, NAMES[:3], residency="eu")
+    (placement,) = eu.pipeline.ledger.shard_placements(shard)
+    for one in eu.pipeline.resources:
+        Resources(eu.pipeline.ledger).register(
+            one.name, window=one.window, region="", residency=one.residency
+        )
+    Reservations(eu.pipeline.ledger).reserve(
+        placement, owner="other", lease_seconds=60, resources=["east", "west"]
+    )
+    assert isinstance(two.pipeline.submit(shard), NotYet)

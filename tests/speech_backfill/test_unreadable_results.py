@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -12,6 +13,7 @@ import pytest
 from speech_backfill.chunk_outcomes import read_results
 from speech_backfill.collect import Collector
 from speech_backfill.model import Shard
+from speech_backfill.results.errors import InvalidResultFile
 from speech_backfill.speech.api import ResultEntry
 from speech_backfill.speech.errors import ServiceUnavailable
 from tests.speech_backfill.campaign import Bad, Campaign, result
@@ -120,6 +122,36 @@ def test_second_downloads_overlap_and_their_results_keep_their_places() -> None:
 
     assert asyncio.run(read()) == [one.content_url for one in entries]
     assert set(seen.values()) == {2}
+
+
+def test_first_and_second_downloads_together_are_no_more_than_may_be_under_way() -> None:
+    """None is ever readable: the reasons stay in order, each file is asked for twice, and never five at once."""
+    entries = [ResultEntry(f"{n}", "Transcription", f"https://r/{n}", None) for n in range(40)]
+    seen: Counter[str] = Counter()
+    under_way = most = 0
+
+    class Client:
+        async def fetch(self, content_url: str) -> bytes:
+            nonlocal under_way, most
+            seen[content_url] += 1
+            under_way += 1
+            most = max(most, under_way)
+            # Later files come sooner, and second downloads later than the first.
+            for _ in range(50 * seen[content_url] - int(content_url.rsplit("/", 1)[1])):
+                await asyncio.sleep(0)
+            under_way -= 1
+            return json.dumps({"source": content_url, "spoilt": "yes"}).encode()[:-1]
+
+    async def read() -> list[tuple[str | None, bool]]:
+        collector = Collector(Client(), "t1", concurrency=4)  # type: ignore[arg-type]
+        return [
+            (one.source, isinstance(one.result, InvalidResultFile))
+            async for one in read_results(collector, entries, "token")
+        ]
+
+    assert asyncio.run(read()) == [(one.content_url, True) for one in entries]
+    assert set(seen.values()) == {2}
+    assert most == 4
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,8 @@ def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 def locked(engine: sa.Engine, query: sa.Select[Any]) -> sa.Select[Any]:
     """*query* with row locks where the database has them; SQLite's transaction holds the only write lock already."""
-    return query if engine.dialect.name == "sqlite" else query.with_for_update()
+    # As strong as an UPDATE that leaves keys alone: whoever only refers to the row (a new placement, say) needs not wait.
+    return query if engine.dialect.name == "sqlite" else query.with_for_update(key_share=True)
 
 
 def insert_into(engine: sa.Engine, table: sa.Table) -> Any:

@@ -101,7 +101,9 @@ class Ledger:
             self._one_at_a_time(connection)
             self._supersede(connection, plan)
             known = connection.execute(
-                sa.select(schema.plans).where(schema.plans.c.plan_id == plan.plan_id).with_for_update()
+                sa.select(schema.plans)
+                .where(schema.plans.c.plan_id == plan.plan_id)
+                .with_for_update(key_share=True)
             ).one_or_none()
             # After the plans' rows: a reservation locks plan and budget in this order.
             if plan.budget is not None and plan.budget_ms is not None:

@@ -75,7 +75,7 @@ class Resources:
             row = connection.execute(sa.select(_R).where(_R.c.resource == resource)).one_or_none()
             if row is None:
                 return now
-            if row.aside_until > now:
+            if row.aside_until > now and seconds is None:
                 return float(row.aside_until)
             troubles = 0 if seconds is not None else row.troubles + 1
             if seconds is None:

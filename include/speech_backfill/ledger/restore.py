@@ -45,9 +45,17 @@ def restore_chunk(ledger: Ledger, chunk: ChunkRecord, transcriptions: Iterable[T
                         sa.and_(_T.c.chunk_id == one.chunk_id, _T.c.attempt == one.attempt),
                         _T.c.state == TranscriptionState.REFUSED,
                     )
-                    .values(**fields)
+                    # What the row knows of who asked and who paid stands where the service can't tell.
+                    .values(**{name: value for name, value in fields.items() if name not in _WHO} | _who(one))
                 ).rowcount
     return added
+
+
+_WHO = ("plan_id", "budget")
+
+
+def _who(found: TranscriptionRecord) -> dict[str, str]:
+    return {name: value for name in _WHO if (value := getattr(found, name))}
 
 
 def _budget_of_plan(plan_id: str) -> sa.ScalarSelect[str | None]:

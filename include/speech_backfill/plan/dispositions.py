@@ -115,37 +115,41 @@ _ORDERED = (
 )
 
 _FROM_PRIOR = """
-    file_id, audio_url, audio_etag AS etag, size_bytes, epoch(last_modified) AS modified_at, duration_ms, options_id,
-    transcribed_in, error_code, error_message, manifest_columns
+CREATE VIEW from_prior AS
+SELECT
+    line, residency, disposition::VARCHAR AS disposition, file_id, audio_url, audio_etag AS etag, size_bytes,
+    epoch(last_modified) AS modified_at, duration_ms, options_id, transcribed_in, error_code, error_message, manifest_columns
+FROM prior JOIN taken ON line = manifest_position
 """
+"""Where it stood in the manifest before is where all of a row is found again, a few at a time: sorted whole, rows take whatever
+memory the source's own columns ask for."""
 
 _GONE_ROWS = f"""
-CREATE VIEW from_prior AS
-SELECT 0::BIGINT AS line, '' AS residency, '{CARRIED}' AS disposition, {_FROM_PRIOR}
-FROM prior SEMI JOIN gone ON gone.file = {KEY.format("file_id")}
+CREATE TABLE taken AS
+SELECT manifest_position AS line, '' AS residency, '{CARRIED}'::{_DISPOSITION} AS disposition
+FROM prior SEMI JOIN gone ON gone.file = {KEY.format("file_id")} ORDER BY line
 """  # noqa: S608  our own columns
 
-_ONLY_FAILED = """
-CREATE VIEW from_prior AS
+_ONLY_FAILED = f"""
+CREATE TABLE taken AS
 SELECT
     manifest_position AS line, coalesce(r.residency, '') AS residency,
     CASE
         WHEN outcome = 'transcribed' THEN 'carried'
         WHEN options_id IS NULL OR options_id = '' THEN 'carried'  -- refused before it had options: can't be submitted
         WHEN can_retry THEN 'submit'
-        WHEN {reprocess} AND (chunk_id IS NULL OR chunk_id NOT IN (SELECT chunk_id FROM own)) THEN 'submit'
+        WHEN $reprocess AND (chunk_id IS NULL OR chunk_id NOT IN (SELECT chunk_id FROM own)) THEN 'submit'
         ELSE 'carried'
-    END AS disposition,
-    {columns}
-FROM prior LEFT JOIN residencies r USING (chunk_id)
-"""
+    END::{_DISPOSITION} AS disposition
+FROM prior LEFT JOIN residencies r USING (chunk_id) ORDER BY line
+"""  # noqa: S608  our own words
 
 
 def decide(connection: duckdb.DuckDBPyConnection, *, reprocess: bool) -> int:
     """Decide about `lines`, from `prior`, `own` and `elsewhere` (file, transcribed_in); returns how many lines repeat a URL.
 
     Makes the table `decisions` (line, disposition, transcribed_in) in the order of the lines, without those that repeat
-    a URL, and the view `from_prior`, the rows of files that are no longer in the source.
+    a URL, and the view `from_prior`, the rows of files that are no longer in the source, each with its line then.
     """
     salt = {"salt": token_hex(16)}
     for statement in (_LINES, _PRIOR):
@@ -161,7 +165,7 @@ def decide(connection: duckdb.DuckDBPyConnection, *, reprocess: bool) -> int:
     for statement in ("DROP TABLE left_out", *_PAIRED):
         connection.execute(statement)
     connection.execute(_DECIDE, {"reprocess": reprocess})
-    for statement in (*_GONE, *_ORDERED, _GONE_ROWS):
+    for statement in (*_GONE, *_ORDERED, _GONE_ROWS, _FROM_PRIOR):
         connection.execute(statement)
     return repeats
 
@@ -174,8 +178,8 @@ def decide_only_failed(connection: duckdb.DuckDBPyConnection, *, reprocess: bool
     connection.execute(
         f"CREATE TABLE decisions (line BIGINT, disposition {_DISPOSITION}, transcribed_in VARCHAR)"
     )
-    # A view takes no parameters.
-    connection.execute(_ONLY_FAILED.format(reprocess=reprocess, columns=_FROM_PRIOR))
+    connection.execute(_ONLY_FAILED, {"reprocess": reprocess})
+    connection.execute(_FROM_PRIOR)
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:

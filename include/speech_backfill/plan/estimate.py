@@ -8,13 +8,13 @@ same content gives the same sample. Neither ids nor dispositions depend on what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import fsum, sqrt
 
 import duckdb
 
-from speech_backfill.durations import FORMAT_PATTERN, guessed_seconds_per_byte
+from speech_backfill.durations import FORMAT_PATTERN, GUESSED_FORMATS, guessed_seconds_per_byte
 from speech_backfill.relations import one_row
 from speech_backfill.settings import Settings
 
@@ -25,10 +25,11 @@ _FORMATS = 16
 """Formats that are sampled, those with the most bytes; suffixes are whatever people write."""
 
 _MOST_FORMATS = 200
-"""Formats that are told apart at all, so that a listing of a million suffixes takes no more memory."""
+"""Formats that are told apart at all, beside those with a guess of their own, so that a listing of a million suffixes takes no
+more memory."""
 
 _REST = "*"
-"""All others: no suffix that looks like a format is called so, and none of their files is drawn."""
+"""All others: no suffix that looks like a format is called so. They have no rate in common, so they are read or guessed."""
 
 _LEAST_DRAWN = 10
 _LEAST_READ = 5
@@ -116,15 +117,16 @@ def estimate_audio(
 
 
 def _formats(connection: duckdb.DuckDBPyConnection) -> list[Format]:
-    """The formats with unknown durations, that with the most bytes first; all beyond `_MOST_FORMATS` as one."""
+    """The formats with unknown durations, that with the most bytes first; those beyond `_MOST_FORMATS` as one."""
     rows = connection.execute(
         f"""WITH counted AS (
                 SELECT {_OF_FORMAT} AS format, count(*) AS files, coalesce(sum(size_bytes), 0)::BIGINT AS bytes
                 FROM manifest WHERE {_UNKNOWN} GROUP BY 1
             ), placed AS (SELECT *, row_number() OVER (ORDER BY bytes DESC, format) AS place FROM counted)
-            SELECT CASE WHEN place <= $most THEN format ELSE $rest END AS name, sum(files)::BIGINT, sum(bytes)::BIGINT
+            SELECT CASE WHEN place <= $most OR list_contains($guessed, format) THEN format ELSE $rest END AS name,
+                   sum(files)::BIGINT, sum(bytes)::BIGINT
             FROM placed GROUP BY 1 ORDER BY min(place)""",  # noqa: S608  our own words
-        {"most": _MOST_FORMATS, "rest": _REST},
+        {"most": _MOST_FORMATS, "guessed": list(GUESSED_FORMATS), "rest": _REST},
     ).fetchall()
     return [Format(*row) for row in rows]
 
@@ -133,6 +135,8 @@ def _drawn(connection: duckdb.DuckDBPyConnection, formats: Sequence[Format], mos
     counts = shares(formats, most)
     if not counts:
         return []
+    if sum(counts.values()) == sum(one.files for one in formats):
+        return _all(connection, counts)
     # One pass that holds no more than the sample.
     rows = connection.execute(
         f"""SELECT format, min_by({{id: file_id, url: audio_url, bytes: coalesce(size_bytes, 0)}}, file_id, $most)
@@ -144,6 +148,17 @@ def _drawn(connection: duckdb.DuckDBPyConnection, formats: Sequence[Format], mos
         DrawnFile(one["id"], one["url"], name, one["bytes"])
         for name, found in rows
         for one in found[: counts[name]]
+    ]
+
+
+def _all(connection: duckdb.DuckDBPyConnection, names: Container[str]) -> list[DrawnFile]:
+    """Every file of unknown duration; the formats that are not told apart by *names* are the rest."""
+    rows = connection.execute(
+        f"""SELECT file_id, audio_url, {_OF_FORMAT} AS format, coalesce(size_bytes, 0)
+            FROM manifest WHERE {_UNKNOWN} ORDER BY format, file_id"""  # noqa: S608  our own words
+    ).fetchall()
+    return [
+        DrawnFile(file_id, url, name if name in names else _REST, size) for file_id, url, name, size in rows
     ]
 
 
@@ -193,7 +208,7 @@ def combine(
         unread_bytes = one.size_bytes - sum(size for size, _ in found)
         if not unread:
             continue
-        made = rate(found, files=one.files, size_bytes=one.size_bytes)
+        made = None if one.name == _REST else rate(found, files=one.files, size_bytes=one.size_bytes)
         # Where most could not be read, those that could are no sample of the others.
         if made is None or 2 * len(found) < len(asked):
             guessed += unread

@@ -12,12 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speech_backfill.plan.lines import BATCH
-from speech_backfill.relations import THREADS, batches, one_row, parquet
+from speech_backfill.plan.lines import BATCH_BYTES, bounded_batches
+from speech_backfill.relations import one_row, parquet, steps
 from speech_backfill.tables.columns import integers, optional_integers, texts
-
-_WIDE_MEMORY_LIMIT = "256MB"
-"""DuckDB's share while it sorts the rows of files published before."""
 
 MANIFEST = pa.schema(
     [
@@ -56,9 +53,7 @@ def write_manifest(connection: duckdb.DuckDBPyConnection, lines: Path | None, ta
             )
             positions = integers(np.arange(position, position + len(rows)), pa.int64())
             position += len(rows)
-            writer.write_table(
-                rows.add_column(0, "position", positions).select(MANIFEST.names).cast(MANIFEST)
-            )
+            _write(writer, rows.add_column(0, "position", positions).select(MANIFEST.names).cast(MANIFEST))
     # Or Arrow keeps what it has freed, some 40 MB, while DuckDB sorts.
     pa.default_memory_pool().release_unused()
     _view(connection, target)
@@ -92,15 +87,20 @@ def _rows(connection: duckdb.DuckDBPyConnection, lines: Path | None) -> Iterator
     """The rows of the manifest in order, without their positions."""
     if lines is not None:
         with pq.ParquetFile(lines, pre_buffer=False) as file:
-            for batch in file.iter_batches(BATCH, use_threads=False):
+            for batch in bounded_batches(file):
                 yield _decided(connection, batch)
+    (left,) = one_row(connection, "SELECT count(*) FROM taken")
+    if not left:
+        return
     columns = ", ".join(f'"{name}"' for name in MANIFEST.names[1:])
-    # These rows are sorted whole with all their columns, which takes more than keys do: one thread, and more memory.
-    (limit,) = one_row(connection, "SELECT current_setting('memory_limit')")
-    connection.execute(f"SET threads = 1; SET memory_limit = '{_WIDE_MEMORY_LIMIT}'")
-    for batch in batches(connection, f"SELECT {columns} FROM from_prior ORDER BY line, audio_url"):  # noqa: S608  our own names
-        yield pa.Table.from_batches([batch])
-    connection.execute(f"SET threads = {THREADS}; SET memory_limit = '{limit}'")
+    query = f"""SELECT {columns} FROM from_prior
+                WHERE line >= $first AND line < $first + $positions ORDER BY line"""  # noqa: S608  our own names
+    for first, positions in steps(connection, "prior", "manifest_position"):
+        rows = connection.sql(query, params={"first": first, "positions": positions}).to_arrow_table()
+        if len(rows):
+            left -= len(rows)
+            yield rows
+    assert left == 0, "files published before are not where they were"
 
 
 def _decided(connection: duckdb.DuckDBPyConnection, batch: pa.RecordBatch) -> pa.Table:
@@ -131,7 +131,7 @@ def _write_noted(source: Path, target: Path, noted: list[tuple[int, int]]) -> No
         pq.ParquetFile(source, pre_buffer=False) as file,
         pq.ParquetWriter(target, MANIFEST, compression="zstd") as writer,
     ):
-        for batch in file.iter_batches(BATCH, use_threads=False):
+        for batch in bounded_batches(file):
             end = begin + len(batch)
             rows = pa.Table.from_batches([batch])
             here = noted[bisect_left(noted, (begin, 0)) : bisect_left(noted, (end, 0))]
@@ -140,5 +140,15 @@ def _write_noted(source: Path, target: Path, noted: list[tuple[int, int]]) -> No
                 for position, duration in here:
                     values[position - begin] = duration
                 rows = rows.set_column(column, MANIFEST.field(column), optional_integers(values, pa.int64()))
-            writer.write_table(rows)
+            _write(writer, rows)
             begin = end
+
+
+def _write(writer: pq.ParquetWriter, rows: pa.Table) -> None:
+    """Write *rows* in row groups that are no wider than a batch: whoever reads one needs memory for all its columns."""
+    if rows.nbytes <= BATCH_BYTES or len(rows) == 1:
+        writer.write_table(rows)
+        return
+    half = len(rows) // 2
+    _write(writer, rows.slice(0, half))
+    _write(writer, rows.slice(half))

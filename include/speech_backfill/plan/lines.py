@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from speech_backfill.model import TranscriptionOptions
 from speech_backfill.tables.columns import optional_floats, optional_integers, string_maps, texts
 
 BATCH = 20_000
+BATCH_BYTES = 16_000_000
+"""How many rows are held at once, and written as a row group: fewer where the source has wide columns of its own."""
 
 LINES = pa.schema(
     [
@@ -42,6 +44,7 @@ def write_lines(
     ids: dict[int, str] = {}
     with pq.ParquetWriter(target, LINES, compression="zstd", compression_level=1) as writer:
         rows: list[tuple[Any, ...]] = []
+        size_bytes = 0
         for one in lines:
             match one:
                 case ManifestLine(number=number, file=file, options=asked):
@@ -51,6 +54,9 @@ def write_lines(
                         options_id = asked.options_id
                         options.setdefault(options_id, asked)
                         ids[id(options[options_id])] = options_id
+                    own = file.manifest_columns
+                    if own:
+                        size_bytes += sum(map(len, own)) + sum(map(len, own.values()))
                     row: tuple[Any, ...] = (
                         number,
                         file.url,
@@ -61,7 +67,7 @@ def write_lines(
                         file.duration_ms,
                         options_id,
                         residency if file.residency is None else file.residency,
-                        file.manifest_columns,
+                        own,
                         None,
                         None,
                     )
@@ -71,14 +77,20 @@ def write_lines(
                     ).hexdigest()
                     row = (number, text, refused_id, None, None, None, None, "", "", {}, code, problem)
             rows.append(row)
-            if len(rows) >= BATCH:
+            if len(rows) >= BATCH or size_bytes >= BATCH_BYTES:
                 _flush(writer, rows)
-                rows = []
+                rows, size_bytes = [], 0
         if rows:
             _flush(writer, rows)
     # Or Arrow keeps what it has freed while DuckDB joins.
     pa.default_memory_pool().release_unused()
     return options
+
+
+def bounded_batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """The rows of *file*, no more at once than a row group of it and BATCH."""
+    for number in range(file.num_row_groups):
+        yield from file.iter_batches(BATCH, row_groups=[number], use_threads=False)
 
 
 def _flush(writer: pq.ParquetWriter, rows: Sequence[tuple[Any, ...]]) -> None:

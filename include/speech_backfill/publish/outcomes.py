@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 
 from speech_backfill.errors import UnexplainedFiles
-from speech_backfill.relations import one_row, text
+from speech_backfill.relations import one_row, steps, text
 from speech_backfill.tables.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS, ParquetFile, Part
 from speech_backfill.tables.schema import OUTCOMES
 
@@ -77,43 +76,27 @@ SELECT
     nullif(m.options_id, '') AS options_id,
     f.resource, f.transcription_id, f.attempt, f.chunk_id,
     m.position AS manifest_position,
-    m.manifest_columns,
     f.result_object, f.part, f.merged_at,
     m.disposition,
     m.duration_ms AS manifest_duration_ms
 FROM (SELECT * FROM manifest WHERE position >= $first AND position < $first + $positions) m
 LEFT JOIN (SELECT * FROM found WHERE position >= $first AND position < $first + $positions) f ON f.position = m.position
 """
-"""The rows of the files at so many positions from the first on."""
-
-_MOST_POSITIONS = 32_768
-_STEP_BYTES = 16_000_000
-"""How many files are put together, and written, at once: a row group, and fewer where the source has wide columns of its own."""
-
-_NARROW = 400
-"""Bytes of a row without its URL and the source's own columns, roughly."""
-
-_SLICE = 64
-"""Files whose width is added up: a step is as many slices as fit."""
-
-_WIDTHS = """
-SELECT position // $slice, sum($narrow + strlen(audio_url) + coalesce(strlen(manifest_columns::VARCHAR), 0))::BIGINT
-FROM manifest GROUP BY 1 ORDER BY 1
-"""
-
+"""The rows of the files at so many positions from the first on. The source's own columns are left where they are: nobody needs
+them before they are written, and in a table they would take its memory again."""
 
 def account(connection: duckdb.DuckDBPyConnection, *, plan_id: str, partition: str) -> None:
     """Make the table `final` from `manifest`, `latest` and `prior`. Raises UnexplainedFiles unless all is accounted for.
 
-    Beside the published columns it has the manifest's disposition and duration. The table `moved` (part, stem) is made empty:
-    rows of a *part* that is written anew are published under its new *stem*.
+    It has the published columns but for the source's own, and the manifest's disposition and duration. The table `moved`
+    (part, stem) is made empty: rows of a *part* that is written anew are published under its new *stem*.
     """
     connection.execute(_KEPT)
     connection.execute(_FOUND.format(columns=", ".join(_COLUMNS)), {"plan_id": plan_id})
     connection.execute(f"CREATE TABLE final AS {_FINAL}", {"first": 0, "positions": 0})
+    made = steps(connection, "manifest", "position")
     connection.execute("BEGIN")
-    steps = list(_steps(connection))
-    for first, positions in steps:
+    for first, positions in made:
         connection.execute(f"INSERT INTO final {_FINAL}", {"first": first, "positions": positions})
     connection.execute("COMMIT")
     connection.execute("DROP TABLE found")
@@ -131,18 +114,21 @@ def account(connection: duckdb.DuckDBPyConnection, *, plan_id: str, partition: s
 
 
 def write_outcomes(connection: duckdb.DuckDBPyConnection, target: Path) -> Part | None:
-    """Write `final` in manifest order, in the published schema."""
+    """Write `final` in manifest order, in the published schema, with the source's own columns from `manifest`."""
     file = ParquetFile(
         "outcomes", target, row_group_rows=ROW_GROUP_ROWS["outcomes"], row_group_bytes=ROW_GROUP_BYTES
     )
-    columns = ", ".join(
-        "coalesce(m.stem, f.part) AS part" if name == "part" else f'f."{name}"' for name in OUTCOMES.names
-    )
-    query = f"""SELECT {columns} FROM final f LEFT JOIN moved m ON m.part = f.part
-                WHERE f.manifest_position >= $first AND f.manifest_position < $first + $positions
-                ORDER BY f.manifest_position"""  # noqa: S608  our own column names
+    elsewhere = {"part": "coalesce(m.stem, f.part) AS part", "manifest_columns": "c.manifest_columns"}
+    columns = ", ".join(elsewhere.get(name, f'f."{name}"') for name in OUTCOMES.names)
+    query = f"""SELECT {columns}
+                FROM (SELECT * FROM final WHERE manifest_position >= $first AND manifest_position < $first + $positions) f
+                LEFT JOIN (
+                    SELECT position AS manifest_position, manifest_columns FROM manifest
+                    WHERE position >= $first AND position < $first + $positions
+                ) c USING (manifest_position)
+                LEFT JOIN moved m ON m.part = f.part ORDER BY f.manifest_position"""  # noqa: S608  our own column names
     try:
-        for first, positions in list(_steps(connection)):
+        for first, positions in steps(connection, "manifest", "position"):
             step = {"first": first, "positions": positions}
             rows = connection.sql(query, params=step).to_arrow_table()
             file.write_row_group(dict(zip(OUTCOMES.names, rows.cast(OUTCOMES).columns, strict=True)))
@@ -150,19 +136,6 @@ def write_outcomes(connection: duckdb.DuckDBPyConnection, target: Path) -> Part 
         file.abort()
         raise
     return file.close()
-
-
-def _steps(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, int]]:
-    """What is worked on at once: the first position, and how many. Every position of the manifest is in one of them."""
-    first, end, size = 0, 0, 0
-    for number, size_bytes in connection.execute(_WIDTHS, {"slice": _SLICE, "narrow": _NARROW}).fetchall():
-        following = (number + 1) * _SLICE
-        if end > first and (size + size_bytes > _STEP_BYTES or following - first > _MOST_POSITIONS):
-            yield first, end - first
-            first, size = end, 0
-        end, size = following, size + size_bytes
-    if end > first:
-        yield first, end - first
 
 
 def write_index(connection: duckdb.DuckDBPyConnection, target: Path) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
 from speech_backfill.ledger import schema
 from speech_backfill.ledger.budgets import COMMAND, Budgets
+from speech_backfill.ledger.engine import locked
 from speech_backfill.ledger.ledger import Ledger
-from speech_backfill.ledger.records import Budget, OverBudget, Placement, Reserved
+from speech_backfill.ledger.records import Budget, OverBudget, Placement, Reserved, TranscriptionState
 from speech_backfill.ledger.reservations import Reservations
 from speech_backfill.ledger.resources import Resources
+from speech_backfill.ledger.restore import restore_chunk
 from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import Status, TranscriptionRef
 from tests.speech_backfill.ledger.records import chunk, committed
@@ -162,3 +165,45 @@ def test_a_plan_is_committed_in_the_order_in_which_a_reservation_locks(
     state = Budgets(ledger).of("day")
     assert state is not None
     assert state.limit_ms == 2000
+
+
+def test_a_chunk_that_is_being_reserved_does_not_stop_a_plan_that_refers_to_it(
+    ledger: Ledger, ledger_url: str
+) -> None:
+    """The worker has the chunk and wants the budget; whoever commits a plan of that chunk has the budget: neither waits for ever."""
+    if ledger_url.startswith("sqlite"):
+        pytest.skip("SQLite has one lock for all")
+    (one,) = committed(ledger, "p1", chunk("a"), budget="shared", budget_ms=1000)
+    with ledger.engine.begin() as worker:
+        worker.execute(locked(ledger.engine, sa.select(schema.chunks).where(schema.chunks.c.chunk_id == "a")))
+        other = Ledger(ledger.engine, ledger.clock)
+        again = threading.Thread(
+            target=lambda: committed(
+                other, "p2", chunk("a"), partition="other", budget="shared", budget_ms=2000
+            )
+        )
+        again.start()
+        again.join(20)
+        assert not again.is_alive()
+    assert isinstance(reserve(ledger, one), Reserved)
+
+
+def test_what_was_refused_and_is_found_after_all_stays_in_its_budget(ledger: Ledger) -> None:
+    """A rebuilt ledger learns of the transcription from the service, which does not know who asked for it."""
+    (one,) = committed(ledger, "p1", chunk("a", audio_ms=600), budget="spring", budget_ms=1000)
+    answer = reserve(ledger, one)
+    assert isinstance(answer, Reserved)
+    refused = Submissions(ledger).record_refused(answer.record, "not there")
+    found = replace(
+        refused,
+        plan_id="",
+        budget=None,
+        transcription_id="t1",
+        state=TranscriptionState.SUBMITTED,
+        submitted_at=1.0,
+    )
+    assert restore_chunk(ledger, one.chunk, [found]) == 1
+    committed(ledger, "p1", chunk("a", audio_ms=600), budget="summer", budget_ms=1000)
+    state = Budgets(ledger).of("spring")
+    assert state is not None
+    assert state.spent_ms == 600

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speech_backfill import paths
+from speech_backfill import relations as bounded
 from speech_backfill.plan import frozen
 from speech_backfill.plan.chunks import claimed_here
 from speech_backfill.plan.dispositions import decide
@@ -118,7 +119,7 @@ def _model(
         else:
             disposition = "elsewhere" if elsewhere else "submit"
         rows.append((file_id, disposition, elsewhere))
-    for url, before in sorted(prior.items()):
+    for url, before in prior.items():
         if before.outcome == "transcribed" and url not in kept:
             rows.append((f"{url} {before.etag}", "carried", None))
     return rows, repeats
@@ -158,7 +159,13 @@ def test_every_line_and_every_file_known_before_is_decided_about_as_the_model_sa
     others: dict[str, set[str]],
     reprocess: bool,
 ) -> None:
-    with tempfile.TemporaryDirectory() as name, relations(Path(name)) as connection:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        relations(Path(name)) as connection,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(bounded, "_MOST_POSITIONS", 4)
+        patch.setattr(bounded, "_SLICE", 2)
         folder = Path(name)
         source, target = folder / "lines.parquet", folder / "manifest.parquet"
         read = [
@@ -180,8 +187,9 @@ def test_every_line_and_every_file_known_before_is_decided_about_as_the_model_sa
                 "outcome": one.outcome,
                 "can_retry": one.can_retry,
                 "chunk_id": one.chunk_id,
+                "manifest_position": 3 * position,
             }
-            for url, one in prior.items()
+            for position, (url, one) in enumerate(prior.items())
         ]
         connection.register("prior", _table(OUTCOMES, known))
         connection.register("own", pa.table({"chunk_id": pa.array(sorted(own), pa.string())}))
@@ -254,3 +262,18 @@ def test_a_name_that_was_crafted_to_be_like_another_takes_nothing_away(
         assert decide(connection, reprocess=False) == 0
         found = connection.execute("SELECT line, disposition FROM decisions ORDER BY line").fetchall()
     assert found == [(0, "carried"), (1, "refused" if refused else "submit")]
+
+
+def test_a_name_that_was_crafted_to_be_like_one_published_before_does_not_replace_it(tmp_path: Path) -> None:
+    """The file that was paid for is no longer in the source; the other one there only has its MD5."""
+    with relations(tmp_path) as connection:
+        line = {"line": 0, "audio_url": COLLIDING[0], "file_id": "f0", "options_id": "o", "residency": ""}
+        before = {"file_id": "f1", "audio_url": COLLIDING[1], "outcome": "transcribed", "can_retry": False}
+        before["manifest_position"] = 7
+        connection.register("lines", _table(LINES, [line]))
+        connection.register("prior", _table(OUTCOMES, [before]))
+        connection.register("own", pa.table({"chunk_id": pa.array([], pa.string())}))
+        connection.execute("CREATE TABLE elsewhere (file UHUGEINT, transcribed_in VARCHAR)")
+        decide(connection, reprocess=False)
+        assert connection.execute("SELECT line, disposition FROM decisions").fetchall() == [(0, "submit")]
+        assert connection.execute("SELECT audio_url FROM from_prior").fetchall() == [(COLLIDING[1],)]

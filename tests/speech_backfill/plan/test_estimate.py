@@ -402,3 +402,28 @@ def test_suffixes_without_number_are_one_format_more(connection: duckdb.DuckDBPy
     made = world.estimate()
     assert made.read + made.sampled + made.guessed == 3040
     assert all(not url.endswith("*") for urls in world.asked for url in urls)
+
+
+def test_few_files_of_many_suffixes_are_all_read(connection: duckdb.DuckDBPyConnection) -> None:
+    world = World(
+        connection, [File(f"{n}.{n:05}", 8000, 1000 + n, readable=n not in {0, 299}) for n in range(300)]
+    )
+    made = world.estimate()
+    assert (made.asked, made.read, made.sampled, made.guessed) == (300, 298, 0, 2)
+    assert made.hours * 3600 == pytest.approx(sum(1000 + n for n in range(1, 299)) / 1000 + 2)
+    assert made.seconds_per_byte == {}
+
+
+def test_a_guess_is_its_format_s_own_however_many_suffixes_there_are(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    """What the plan says is what its chunks reserve, file by file."""
+    many = [File(f"{n}.{n:05}", 8000, 1000) for n in range(250)]
+    world = World(connection, [*many, *(File(f"{n}.amr", 10, 1000) for n in range(5)), File("a.mp3", 1, 1)])
+    made = world.estimate(probe_files=0)
+    reserved = [
+        one.size_bytes * guessed_seconds_per_byte(format_of(f"https://a/{one.name}"), PLAIN)
+        for one in world.files
+    ]
+    assert made.guessed == 256
+    assert made.guessed_hours * 3600 == pytest.approx(sum(reserved))

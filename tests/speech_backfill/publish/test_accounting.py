@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speech_backfill import paths
+from speech_backfill import relations as bounded
 from speech_backfill.errors import UnexplainedFiles
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.model import Outcome, Shard
@@ -201,8 +202,8 @@ def test_every_file_is_published_with_the_outcome_that_counts(
         lines = [line for line, row in zip(lines, expected, strict=True) if row[1] is not None]
         expected = [row for row in expected if row[1] is not None]
     with loaded(came) as (connection, folder), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publishing, "_MOST_POSITIONS", at_once)
-        patch.setattr(publishing, "_SLICE", 1)
+        patch.setattr(bounded, "_MOST_POSITIONS", at_once)
+        patch.setattr(bounded, "_SLICE", 1)
         with OutcomesWriter(folder / "before.parquet") as writer:
             for one in before:
                 writer.add(one)
