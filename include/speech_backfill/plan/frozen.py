@@ -13,8 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from speech_backfill.plan.lines import BATCH_BYTES, bounded_batches
-from speech_backfill.relations import one_row, parquet, steps
+from speech_backfill.relations import THREADS, one_row, parquet, steps
 from speech_backfill.tables.columns import integers, optional_integers, texts
+
+_WIDE_MEMORY_LIMIT = "256MB"
+"""DuckDB's share while it reads the rows of files published before."""
 
 MANIFEST = pa.schema(
     [
@@ -95,11 +98,15 @@ def _rows(connection: duckdb.DuckDBPyConnection, lines: Path | None) -> Iterator
     columns = ", ".join(f'"{name}"' for name in MANIFEST.names[1:])
     query = f"""SELECT {columns} FROM from_prior
                 WHERE line >= $first AND line < $first + $positions ORDER BY line"""  # noqa: S608  our own names
+    # All columns are read at once, which takes more than keys do: one thread, and more memory.
+    (limit,) = one_row(connection, "SELECT current_setting('memory_limit')")
+    connection.execute(f"SET threads = 1; SET memory_limit = '{_WIDE_MEMORY_LIMIT}'")
     for first, positions in steps(connection, "prior", "manifest_position"):
         rows = connection.sql(query, params={"first": first, "positions": positions}).to_arrow_table()
         if len(rows):
             left -= len(rows)
             yield rows
+    connection.execute(f"SET threads = {THREADS}; SET memory_limit = '{limit}'")
     assert left == 0, "files published before are not where they were"
 
 

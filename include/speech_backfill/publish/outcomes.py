@@ -85,6 +85,7 @@ LEFT JOIN (SELECT * FROM found WHERE position >= $first AND position < $first + 
 """The rows of the files at so many positions from the first on. The source's own columns are left where they are: nobody needs
 them before they are written, and in a table they would take its memory again."""
 
+
 def account(connection: duckdb.DuckDBPyConnection, *, plan_id: str, partition: str) -> None:
     """Make the table `final` from `manifest`, `latest` and `prior`. Raises UnexplainedFiles unless all is accounted for.
 
