@@ -18,7 +18,7 @@ from speech_backfill.model import TranscriptionOptions
 from speech_backfill.plan.cut import CutChunk
 from speech_backfill.plan.dispositions import KEY
 from speech_backfill.recut import COLUMNS, ORDER, UNTRIED_COLUMNS, load_cuts, recut
-from speech_backfill.relations import batches, one_row
+from speech_backfill.relations import THREADS, batches, one_row
 from speech_backfill.settings import Settings
 from speech_backfill.store import Store
 from speech_backfill.tables.columns import integers
@@ -40,14 +40,16 @@ CREATE TABLE retried AS
 SELECT {KEY.format("file_id")} AS file, chunk_id, attempt, error_code, resource FROM prior WHERE can_retry
 """  # noqa: S608  our own columns
 
-_TO_CUT = f"""
-SELECT {COLUMNS}
+# Joined first and sorted then, in a statement each: the hash tables of the one and the rows of the other don't fit together.
+_JOINED = f"""
+CREATE TABLE to_cut AS
+SELECT m.position, {COLUMNS}
 FROM (SELECT *, {KEY.format("file_id")} AS file FROM manifest WHERE disposition = 'submit') m ANTI JOIN claims USING (file)
 LEFT JOIN retried e ON e.file = m.file
 LEFT JOIN cuts c ON c.chunk_id = e.chunk_id AND c.attempt = e.attempt
-ORDER BY {ORDER}
 """  # noqa: S608  our own columns
 
+_SORTED = f"SELECT * EXCLUDE (position) FROM to_cut m ORDER BY {ORDER}"  # noqa: S608  our own columns
 
 # The usual plan: nothing is claimed and nothing was tried before. Its files stand in ORDER already but for what they ask
 # for, so each kind is read for itself: sorting a million rows would take most of the memory that a plan has.
@@ -112,7 +114,11 @@ def _to_cut(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
         f"SELECT (SELECT count(*) FROM claims) + (SELECT count(*) FROM retried), (SELECT count(*) FROM ({_KINDS}))",  # noqa: S608  ours
     )
     if known or kinds > _MOST_KINDS:
-        yield from batches(connection, _TO_CUT)
+        # Wide rows again, as in `frozen`: every further thread would hold its own.
+        connection.execute("SET threads = 1")
+        connection.execute(_JOINED)
+        yield from batches(connection, _SORTED)
+        connection.execute(f"SET threads = {THREADS}; DROP TABLE to_cut")
         return
     for kind in connection.execute(_KINDS).fetchall():
         yield from batches(connection, _OF_KIND, kind)

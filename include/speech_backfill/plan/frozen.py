@@ -115,7 +115,7 @@ def _decided(connection: duckdb.DuckDBPyConnection, batch: pa.RecordBatch) -> pa
 
     Wide rows neither enter DuckDB nor are sorted there: they stand in the order of the manifest already.
     """
-    numbers = batch["line"].to_numpy()
+    numbers = np.from_dlpack(batch["line"])
     found = connection.sql(
         "SELECT line, disposition::VARCHAR AS disposition, transcribed_in FROM decisions WHERE line BETWEEN ? AND ? ORDER BY line",
         params=[int(numbers.min()), int(numbers.max())],

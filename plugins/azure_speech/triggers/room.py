@@ -107,9 +107,7 @@ class RoomTrigger(BaseTrigger):
         """The poller of connection *name*, shared with every other trigger on it."""
         return shared_poller(name, AzureSpeechHook(name).aresource)
 
-    async def _wait(
-        self, poller: Poller, ids: Sequence[str], first_look_seconds: float
-    ) -> Ended | Overdue:
+    async def _wait(self, poller: Poller, ids: Sequence[str], first_look_seconds: float) -> Ended | Overdue:
         return await poller.wait(
             ids,
             deadline_at=self.until,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from speech_backfill.plan import dispositions, frozen, planner
+from speech_backfill.plan import chunks, dispositions, frozen, planner
 from speech_backfill.relations import relations
 
 FILES = 300_000
@@ -47,3 +47,30 @@ def test_only_what_failed_of_many_wide_files_is_planned(published: Path, tmp_pat
             "SELECT disposition, count(*) FROM manifest GROUP BY ALL ORDER BY ALL"
         ).fetchall()
     assert found == [("carried", FILES - FILES // 10), ("submit", FILES // 10)]
+
+
+def test_very_many_files_that_were_tried_before_are_cut_within_the_planner_s_memory(
+    tmp_path: Path,
+) -> None:
+    """The join with what became of them, and the sort by it, would not fit together."""
+    files = 600_000
+    with relations(tmp_path, memory_limit="1GB") as connection:
+        connection.execute(
+            f"""COPY (SELECT i AS position, md5(i::VARCHAR) AS file_id, 'https://account.blob.core.windows.net/calls/2026/' || i AS audio_url,
+                    '0x8DC' || i AS etag, i AS size_bytes, 60000::BIGINT AS duration_ms, 'abcdef0123456789' AS options_id,
+                    '' AS residency, 'submit' AS disposition, md5('c' || i // 1000) AS chunk_id, 1 AS attempt, true AS can_retry,
+                    'Timeout' AS error_code, 'east' AS resource
+                FROM range({files}) numbers(i)) TO '{tmp_path / "tried.parquet"}' (FORMAT parquet)"""
+        )
+    (tmp_path / "plan").mkdir()
+    with relations(tmp_path / "plan", memory_limit=planner._MEMORY_LIMIT) as connection:
+        for view in ("manifest", "prior"):
+            connection.execute(
+                f"CREATE VIEW {view} AS SELECT * FROM read_parquet('{tmp_path / 'tried.parquet'}')"
+            )
+        connection.execute("CREATE TABLE claims (file UHUGEINT, number BIGINT)")
+        connection.execute("CREATE TABLE trouble (code VARCHAR)")
+        connection.execute("CREATE TABLE cuts (chunk_id VARCHAR, attempt INTEGER, away BOOLEAN, most BIGINT)")
+        connection.execute(chunks._RETRIED)
+        cut = sum(len(batch) for batch in chunks._to_cut(connection))
+    assert cut == files
