@@ -12,7 +12,6 @@ from hypothesis import settings
 from azurite import AzuriteNotInstalled, azurite_running
 from postgres import PostgresNotAvailable, fresh_database, postgres_running
 
-
 # No test is timed: how long one example takes says more of the machine than of the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
