@@ -55,6 +55,10 @@ class Services:
         """The resources' names, in the order of the settings."""
         return tuple(self.resources)
 
+    def allowed(self, residency: str) -> list[SpeechResource]:
+        """The resources that may have files that ask for *residency*; empty: any."""
+        return [one for one in self.resources.values() if residency in {"", one.residency}]
+
     def client(self, name: str) -> SpeechClient:
         """The client of resource *name*. Raises SettingsError for a resource that is not configured (any more)."""
         if name not in self.resources:

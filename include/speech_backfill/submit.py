@@ -51,7 +51,7 @@ class _Wanted:
     """Chunks of one residency that found no room, and what fills the windows that they may use."""
 
     unfinished: tuple[TranscriptionRef, ...]
-    chunks: int = 1
+    chunks: int = 0
 
 
 @dataclass(slots=True)
@@ -133,7 +133,7 @@ class Submitter:
                 made.later.append((residency, answer))
             case NoRoom(unfinished=unfinished):
                 made.full.add(want)
-                wanted = made.no_room.setdefault(residency, _Wanted(unfinished, 0))
+                wanted = made.no_room.setdefault(residency, _Wanted(unfinished))
                 wanted.unfinished, wanted.chunks = unfinished, wanted.chunks + 1
             case Stopped():
                 made.stopped = answer
@@ -147,7 +147,8 @@ class Submitter:
             return self._without_room(shard, made)
         if not made.later:
             return Submitted(tuple(made.refs), made.left)
-        allowed = [self._allowed(residency) for residency, _ in made.later]
+        services = self.poster.services
+        allowed = [{one.name for one in services.allowed(residency)} for residency, _ in made.later]
         if all(some and some <= set(made.troubles) for some in allowed):
             met = [made.troubles[one] for some in allowed for one in sorted(some)]
             # What passes by itself is worth another try, whatever else a person has to mend.
@@ -178,12 +179,6 @@ class Submitter:
             ends=min((one.ends for one in waiting_for), default=1),
             no_room=True,
         )
-
-    def _allowed(self, residency: str) -> set[str]:
-        """The resources that may have a chunk that asks for *residency*."""
-        return {
-            one.name for one in self.poster.services.resources.values() if residency in {"", one.residency}
-        }
 
 
 _OPEN = {TranscriptionState.INTENDED, TranscriptionState.REFUSED}

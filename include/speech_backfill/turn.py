@@ -60,7 +60,7 @@ class Turns:
                 shard, residency=residency, chunks=waiting, pause=lambda _: self.settings.lease_seconds
             )
             return Turn(until, ahead)
-        allowed = [one for one in self.services.resources.values() if residency in {"", one.residency}]
+        allowed = self.services.allowed(residency)
         batch = min(waiting, max(1, sum(one.window for one in allowed) // 2))
         seconds_each = self._seconds_each(allowed)
 
