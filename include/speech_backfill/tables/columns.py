@@ -29,27 +29,19 @@ Flags = NDArray[np.bool_]
 
 def texts(values: Sequence[str | None]) -> pa.Array:
     """A string column."""
-    try:
-        return _texts(cast("Sequence[str]", values))
-    except TypeError:
-        # A None was among them, which is found out here for nothing.
-        if values.count(None) == len(values):
-            return pa.nulls(len(values), pa.string())
-        there = np.fromiter((value is not None for value in values), np.bool_, len(values))
-        return _texts([value or "" for value in values], there)
+    encoded = [b"" if value is None else value.encode() for value in values]
+    lengths = np.fromiter(map(len, encoded), np.int32, len(encoded))
+    there = np.fromiter((value is not None for value in values), np.bool_, len(values))
+    return text_column(lengths, b"".join(encoded), there)
 
 
-def _texts(values: Sequence[str], there: Flags | None = None) -> pa.Array:
-    """A string column, null where *there* is false. Raises TypeError when a value is None."""
-    joined = "".join(values)
-    data = joined.encode()
-    ascii_only = len(data) == len(joined)
-    lengths = map(len, values if ascii_only else map(str.encode, values))
-    offsets = np.zeros(len(values) + 1, np.int32)
-    np.cumsum(np.fromiter(lengths, np.int32, len(values)), out=offsets[1:])
-    validity = None if there is None else _bitmap(there)
+def text_column(lengths: NDArray[np.int32], data: bytes | memoryview, there: Flags | None = None) -> pa.Array:
+    """A string column of values that lie one behind the other in *data*, UTF-8; null where *there* is false."""
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    validity = None if there is None or there.all() else _bitmap(there)
     return pa.Array.from_buffers(
-        pa.string(), len(values), [validity, pa.py_buffer(offsets), pa.py_buffer(data)]
+        pa.string(), len(lengths), [validity, pa.py_buffer(offsets), pa.py_buffer(data)]
     )
 
 

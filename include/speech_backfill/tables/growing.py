@@ -7,44 +7,101 @@ bytes: `map(attrgetter(…))` takes twice as long, `array.array.extend` five tim
 from __future__ import annotations
 
 from collections.abc import Sequence
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from struct import error as struct_error
 from struct import pack
-from typing import Final
+from typing import Final, Self, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from speech_backfill.tables.columns import Floats, coded_texts, integers, texts
+from speech_backfill.tables.columns import Floats, coded_texts, integers, text_column
 
 _NULL: Final = -1
 """Stands for an absent value among lengths, codes and counts, which are never negative."""
+
+_FIRST_BYTES: Final = 4 << 20
+"""What a column has room for at first, and twice as much whenever it is full; room that is not used takes no memory."""
+
+
+class GrowingBytes:
+    """Bytes that grow at their end, in pages of their own.
+
+    The system gets them back when the last view is gone. Columns on the heap are measured to leave holes among those of the other
+    tables, whose row groups end at other times, and more of them with every row group of a merge.
+    """
+
+    def __init__(self) -> None:
+        self._pages: mmap | None = None
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iadd__(self, more: bytes) -> Self:
+        if more:
+            end = self._size + len(more)
+            pages = self._with_room_for(end)
+            pages[self._size : end] = more
+            self._size = end
+        return self
+
+    def view(self) -> memoryview:
+        """All bytes, without a copy."""
+        return memoryview(b"") if self._pages is None else memoryview(self._pages)[: self._size]
+
+    def _with_room_for(self, size_bytes: int) -> mmap:
+        room = _FIRST_BYTES if self._pages is None else len(self._pages)
+        if self._pages is not None and size_bytes <= room:
+            return self._pages
+        while room < size_bytes:
+            room *= 2
+        pages = mmap(-1, room, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+        pages[: self._size] = self.view()
+        self._pages = pages
+        return pages
 
 
 class Texts:
     """A string column."""
 
     def __init__(self) -> None:
-        self._chunks: list[pa.Array] = []
-        self.size_bytes = 0
+        self._bytes, self._lengths = GrowingBytes(), GrowingBytes()
+
+    @property
+    def size_bytes(self) -> int:
         """The memory that the column takes."""
+        return len(self._bytes) + len(self._lengths)
 
     def add(self, values: Sequence[str | None]) -> None:
         """Append *values*."""
-        chunk = texts(values)
-        self._chunks.append(chunk)
-        self.size_bytes += sum(one.size for one in chunk.buffers() if one is not None)
+        there = cast("Sequence[str]", values)
+        try:
+            joined = "".join(there)
+        except TypeError:
+            # A None was among them, which is found out here for nothing.
+            encoded = [None if value is None else value.encode() for value in values]
+            self._bytes += b"".join(value for value in encoded if value)
+            self._lengths += packed_counts([None if value is None else len(value) for value in encoded])
+            return
+        packed = joined.encode()
+        as_they_are = len(packed) == len(joined)
+        lengths = map(len, there if as_they_are else map(str.encode, there))
+        self._lengths += pack(f"{len(there)}i", *lengths)
+        self._bytes += packed
 
-    def array(self) -> pa.ChunkedArray:
-        """All values."""
-        return pa.chunked_array(self._chunks, pa.string())
+    def array(self) -> pa.Array:
+        """All values; nothing can be added after."""
+        lengths = counts(self._lengths)
+        return text_column(np.maximum(lengths, 0), self._bytes.view(), lengths != _NULL)
 
 
 class RepeatingTexts:
     """A string column of few different values, as a dictionary column."""
 
     def __init__(self) -> None:
-        self._codes = bytearray()
+        self._codes = GrowingBytes()
         self._known: dict[str, int] = {}
 
     @property
@@ -68,22 +125,22 @@ class RepeatingTexts:
 
     def array(self) -> pa.Array:
         """All values."""
-        codes = np.frombuffer(self._codes, np.int32)
+        codes = counts(self._codes)
         return coded_texts(np.maximum(codes, 0), list(self._known), codes != _NULL)
 
 
 def packed_doubles(values: Sequence[float]) -> bytes:
-    """*values* for a column of floating-point numbers that grows as a bytearray."""
+    """*values* for a column of floating-point numbers that grows as bytes."""
     return pack(f"{len(values)}d", *values)
 
 
-def doubles(packed: bytearray) -> Floats:
-    """The numbers of such a column, which can't grow while they are alive."""
-    return np.frombuffer(packed, np.float64)
+def doubles(packed: GrowingBytes) -> Floats:
+    """The numbers of such a column."""
+    return np.frombuffer(packed.view(), np.float64)
 
 
 def packed_counts(values: Sequence[int | None]) -> bytes:
-    """*values*, from 0 to 2**31 - 1 or absent, for a column of counts that grows as a bytearray."""
+    """*values*, from 0 to 2**31 - 1 or absent, for a column of counts that grows as bytes."""
     missing = values.count(None)
     if missing == len(values):
         return pack("i", _NULL) * missing
@@ -93,12 +150,12 @@ def packed_counts(values: Sequence[int | None]) -> bytes:
         return pack(f"{len(values)}i", *[_NULL if one is None else one for one in values])
 
 
-def counts(packed: bytearray) -> NDArray[np.int32]:
-    """The numbers of such a column, -1 where they are absent; it can't grow while they are alive."""
-    return np.frombuffer(packed, np.int32)
+def counts(packed: GrowingBytes) -> NDArray[np.int32]:
+    """The numbers of such a column, -1 where they are absent."""
+    return np.frombuffer(packed.view(), np.int32)
 
 
-def count_column(packed: bytearray) -> pa.Array:
+def count_column(packed: GrowingBytes) -> pa.Array:
     """Such a column as Arrow has it."""
     values = counts(packed)
     return integers(np.maximum(values, 0), pa.int32(), values != _NULL)

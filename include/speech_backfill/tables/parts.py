@@ -20,6 +20,10 @@ from speech_backfill.tables.result_rows import PhraseRows, Rows, TranscriptRows,
 BATCH_BYTES: Final = 512 << 10
 """So much result JSON is held as Python values before it becomes Arrow columns, which take a fraction of it."""
 
+OPEN_BYTES: Final = 32 << 20
+"""The open row groups of all tables together take so much memory at the most, then the largest is written. Their own limits
+alone would let all be nearly full at once, which a merge of many files meets sooner or later."""
+
 
 class _Table:
     """The open row group of one table: its growing columns, and for every file its id, its URL and its rows."""
@@ -48,8 +52,13 @@ class _Table:
     def take(self, batch: Batch) -> None:
         """Make a batch's rows part of the row group, and write it out when it is full."""
         self._rows.take(batch)
-        if self.file.is_full(self._row_count, self._rows.size_bytes):
+        if self.file.is_full(self._row_count, self.size_bytes):
             self.flush()
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory that the open row group takes, but for small change."""
+        return self._rows.size_bytes
 
     def flush(self) -> None:
         if self._row_count:
@@ -76,8 +85,10 @@ class PartWriter:
         row_group_rows: Mapping[str, int] = ROW_GROUP_ROWS,
         row_group_bytes: int = ROW_GROUP_BYTES,
         batch_bytes: int = BATCH_BYTES,
+        open_bytes: int = OPEN_BYTES,
     ) -> None:
         self._batch_bytes = batch_bytes
+        self._open_bytes = open_bytes
         self._pending_bytes = 0
         self._parts: Mapping[str, Part] | None = None
 
@@ -150,6 +161,9 @@ class PartWriter:
 
     def _end_batch(self) -> None:
         self._batch.end()
-        for table in (self._transcripts, self._phrases, self._words):
+        tables = (self._transcripts, self._phrases, self._words)
+        for table in tables:
             table.take(self._batch)
         self._begin_batch()
+        while sum(table.size_bytes for table in tables) > self._open_bytes:
+            max(tables, key=lambda table: table.size_bytes).flush()

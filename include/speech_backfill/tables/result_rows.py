@@ -25,6 +25,7 @@ from speech_backfill.tables.columns import (
     optional_integers,
 )
 from speech_backfill.tables.growing import (
+    GrowingBytes,
     RepeatingTexts,
     Texts,
     count_column,
@@ -79,12 +80,12 @@ class TranscriptRows:
     """Rows of the transcripts table."""
 
     def __init__(self) -> None:
-        self._channels, self._per_file = bytearray(), bytearray()
+        self._channels, self._per_file = GrowingBytes(), GrowingBytes()
         self._locales = RepeatingTexts()
         self._forms = _Forms()
         self._durations_ms: list[int | None] = []
-        self._phrase_channels, self._phrases_per_file = bytearray(), bytearray()
-        self._phrase_ticks, self._phrase_confidences = bytearray(), bytearray()
+        self._phrase_channels, self._phrases_per_file = GrowingBytes(), GrowingBytes()
+        self._phrase_ticks, self._phrase_confidences = GrowingBytes(), GrowingBytes()
 
     @property
     def size_bytes(self) -> int:
@@ -130,9 +131,9 @@ class PhraseRows:
     """Rows of the phrases table."""
 
     def __init__(self) -> None:
-        self._channels, self._per_file, self._speakers = bytearray(), bytearray(), bytearray()
+        self._channels, self._per_file, self._speakers = GrowingBytes(), GrowingBytes(), GrowingBytes()
         self._locales, self._statuses = RepeatingTexts(), RepeatingTexts()
-        self._offsets, self._durations, self._confidences = bytearray(), bytearray(), bytearray()
+        self._offsets, self._durations, self._confidences = GrowingBytes(), GrowingBytes(), GrowingBytes()
         self._forms = _Forms()
 
     @property
@@ -172,9 +173,13 @@ class WordRows:
     """Rows of the words table."""
 
     def __init__(self) -> None:
-        self._phrase_channels, self._phrases_per_file, self._runs = bytearray(), bytearray(), bytearray()
+        self._phrase_channels, self._phrases_per_file, self._runs = (
+            GrowingBytes(),
+            GrowingBytes(),
+            GrowingBytes(),
+        )
         self._texts = Texts()
-        self._offsets, self._durations, self._confidences = bytearray(), bytearray(), bytearray()
+        self._offsets, self._durations, self._confidences = GrowingBytes(), GrowingBytes(), GrowingBytes()
 
     @property
     def size_bytes(self) -> int:
@@ -232,7 +237,7 @@ def _sums(
     return spoken, np.bincount(transcript, minlength=rows), means
 
 
-def _keys(per_file: bytearray, channels: bytearray) -> NDArray[np.int64]:
+def _keys(per_file: GrowingBytes, channels: GrowingBytes) -> NDArray[np.int64]:
     """A number for the file and the channel of each row."""
     rows = counts(per_file)
     return (np.repeat(np.arange(len(rows), dtype=np.int64), rows) << 32) | counts(channels)

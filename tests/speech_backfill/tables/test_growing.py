@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech_backfill.tables.growing import RepeatingTexts, Texts, count_column, packed_counts
+from speech_backfill.tables.growing import GrowingBytes, RepeatingTexts, Texts, count_column, packed_counts
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
@@ -27,7 +27,24 @@ def test_a_repeating_text_is_kept_once():
 
 @given(st.lists(st.lists(st.none() | st.integers(0, 2**31 - 1), max_size=5), max_size=4))
 def test_counts_come_back_as_they_were_added(additions):
-    packed = bytearray()
+    packed = GrowingBytes()
     for values in additions:
         packed += packed_counts(values)
     assert count_column(packed).to_pylist() == [value for values in additions for value in values]
+
+
+@given(st.lists(st.binary(max_size=3 << 20), max_size=4))
+def test_bytes_grow_beyond_their_first_room_and_stay_what_they_were(additions):
+    growing = GrowingBytes()
+    for more in additions:
+        growing += more
+    assert bytes(growing.view()) == b"".join(additions)
+    assert len(growing) == sum(map(len, additions))
+
+
+def test_bytes_that_are_seen_stay_where_they_are_while_more_come():
+    growing = GrowingBytes()
+    growing += b"seen"
+    seen = growing.view()
+    growing += b"." * (5 << 20)
+    assert bytes(seen) == b"seen"

@@ -229,6 +229,20 @@ def test_a_row_group_is_also_full_at_its_size(tmp_path):
     assert pq.read_metadata(parts["transcripts"].path).num_row_groups == 4
 
 
+def test_the_largest_open_row_group_is_written_when_all_together_pass_their_bound(tmp_path):
+    files = [(f"{index}", "u", call(text="x" * 1000, phrases=2)) for index in range(20)]
+
+    def groups(parts):
+        return {name: pq.read_metadata(part.path).num_row_groups for name, part in parts.items()}
+
+    _, apart = written(tmp_path / "apart", files, batch_bytes=1)
+    _, bounded = written(tmp_path / "bounded", files, batch_bytes=1, open_bytes=20_000)
+    assert groups(apart) == {"transcripts": 1, "phrases": 1, "words": 1}
+    # 1 KB of transcripts and 2 KB of phrases come with each file, and hardly any words.
+    assert groups(bounded) == {"transcripts": 2, "phrases": 4, "words": 1}
+    assert read(bounded) == read(apart)
+
+
 def test_numbers_beyond_belief_become_null_and_nothing_else_is_lost(tmp_path):
     huge = "9" * 31
     body = (
