@@ -162,8 +162,8 @@ def measure(files: int, slow_files: int, rounds: int, folder: Path, *, words: bo
 
 def rows(
     *,
-    files: int = 200,
-    pandas_files: int = 40,
+    files: int = 600,
+    pandas_files: int = 120,
     rounds: int = 3,
 ) -> list[Figure]:
     """CPU of the merge beside the goals. Prints what they are made of."""
@@ -187,9 +187,9 @@ def main(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--files", type=int, default=200, help="result files with word times; three times as many without"
+        "--files", type=int, default=600, help="result files with word times; three times as many without"
     )
-    parser.add_argument("--pandas-files", type=int, default=40, help="how many of them pandas gets")
+    parser.add_argument("--pandas-files", type=int, default=120, help="how many of them pandas gets")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--candidate", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.record import ROOT, Measured, read, with_tables
+from speech_backfill.plan.planner import OTHER_TASKS, TASKS_A_SHARD
 from speech_backfill.settings import Settings
 
 PAGE = ROOT / "docs" / "SCALE.md"
@@ -24,9 +25,10 @@ KILOBYTES_EACH = 20.0
 """The result files that `bench fetch` takes: 55 to 80 s of audio, with word times."""
 FILES_A_PAGE = 100
 """Of a transcription's list of result files, the least that the service is known to give; more is asked for."""
-TASKS_A_SHARD, OTHER_TASKS = 3, 3
 ROWS_A_CHUNK = 3
 """Its own, its place in the plan, its transcription; what is cut again in a repair comes on top."""
+OTHER_REQUESTS = 3
+"""For each transcription: a POST, a look at its end by who merges, a DELETE."""
 
 _UNKNOWN = "not recorded yet"
 _GIGA = 1_000_000.0
@@ -72,7 +74,8 @@ def arithmetic(kept: Mapping[str, Measured], *, files: int, regions: int) -> lis
     hours = files * SECONDS_EACH / 3600
     instances = partitions * (settings.max_shards * TASKS_A_SHARD + OTHER_TASKS)
     gigabytes = files * KILOBYTES_EACH / _GIGA
-    looks = _measured(kept, "polling", "status requests a transcription")
+    days = hours / settings.audio_speed / regions / 24
+    looks = _measured(kept, "polling", "status requests a day")
     merging = _measured(kept, "merge_decode", "whole merge of a shard, with word times")
     fetching = _measured(kept, "fetch", "fetch from Azurite, CPU of ours")
     starting = _measured(kept, "airflow_run", "CPU of Airflow and our code a task instance")
@@ -86,7 +89,7 @@ def arithmetic(kept: Mapping[str, Measured], *, files: int, regions: int) -> lis
         ),
         Line(
             f"the service's work in {regions} regions",
-            f"{hours / settings.audio_speed / regions / 24:,.0f} days",
+            f"{days:,.0f} days",
             f"{settings.audio_speed:.0f} audio hours an hour and region, the setting, one transcription at a time",
         ),
         Line("partitions", f"{partitions:,}", f"{FILES_A_PARTITION:,} files each"),
@@ -108,8 +111,13 @@ def arithmetic(kept: Mapping[str, Measured], *, files: int, regions: int) -> lis
         ),
         Line(
             "status requests",
-            _times(looks, chunks, ""),
-            "`polling`, a transcription; it hangs on hours waited rather than on transcriptions",
+            _times(looks, days * regions, ""),
+            "`polling`, a day at a region that ends as few transcriptions as here: a wait is looked at every ten minutes at least",
+        ),
+        Line(
+            "submissions, looks before a merge, deletions",
+            f"{OTHER_REQUESTS * chunks:,}",
+            "one of each for a transcription",
         ),
         Line(
             "pages of the lists of result files",

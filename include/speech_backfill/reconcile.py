@@ -225,8 +225,7 @@ class Reconciler:
             connection.execute("SELECT options_id, min(chunk_id) FROM repairs GROUP BY 1").fetchall()
         )
         options = self.ledger.options_of_chunks(list(examples.values()))
-        # Plans that were made before rates were kept reserve by the guess.
-        rates = json.loads(self.store.get(paths.plan_summary(plan.plan_id))).get("seconds_per_byte", {})
+        rates = rates_of(self.store, plan.plan_id)
         rows = batches(connection, f"SELECT * EXCLUDE (position, chunk_id) FROM repairs m ORDER BY {ORDER}")  # noqa: S608  our own
         for one in recut(rows, self.settings):
             write_chunk(self.store, one.chunk.chunk_id, list(one.chunk.files))
@@ -238,6 +237,12 @@ class Reconciler:
                 seconds_per_byte=rates,
             )
             yield record, one.away_from
+
+
+def rates_of(store: Store, plan_id: str) -> dict[str, float]:
+    """By format, what the plan reserves for a byte whose duration is not known; empty where it was made before rates were kept."""
+    rates: dict[str, float] = json.loads(store.get(paths.plan_summary(plan_id))).get("seconds_per_byte", {})
+    return rates
 
 
 _REPAIRS = f"""

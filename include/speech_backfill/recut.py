@@ -7,11 +7,12 @@ and away from its resource. Decides only; submits and places nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 import duckdb
+import msgspec
 import pyarrow as pa
 
 from speech_backfill.chunk_files import ChunkedFile
@@ -97,22 +98,33 @@ def load_cuts(connection: duckdb.DuckDBPyConnection, ledger: Ledger, relation: s
     connection.unregister("failed")
 
 
-def recut(rows: Iterator[pa.RecordBatch], settings: Settings, *, salt: str = "") -> Iterator[Recut]:
-    """Cut files that come with COLUMNS in ORDER, as the *settings* allow."""
-    limits = limits_of(settings)
+def recut(
+    rows: Iterator[pa.RecordBatch], settings: Settings, *, salt: str = "", headers_read: Collection[str] = ()
+) -> Iterator[Recut]:
+    """Cut files that come with COLUMNS in ORDER, as the *settings* allow.
+
+    *headers_read*: ids of those whose duration is from their header. Which are read hangs on how many there are and on what the
+    account answered, and chunks must not: they are cut by the guess from their sizes.
+    """
+    limits = limits_of(settings, headers_read)
     for (_, most, away_from), group in groupby(_files(rows), key=lambda row: row[0]):
         files = (row[1] for row in group)
         for one in cut(files, replace(limits, files=min(limits.files, most or limits.files)), salt=salt):
             yield Recut(one, away_from)
 
 
-def limits_of(settings: Settings) -> Limits:
+def limits_of(settings: Settings, headers_read: Collection[str] = ()) -> Limits:
     """What one transcription may hold. Durations that nobody gave are guessed from sizes, so that they stay the same."""
+
+    def ms_of(file: ChunkedFile) -> int:
+        given = msgspec.structs.replace(file, duration_ms=None) if file.file_id in headers_read else file
+        return audio_ms(given, settings)
+
     return Limits(
         files=settings.files_per_transcription,
         size_bytes=settings.bytes_per_transcription,
         audio_ms=settings.hours_per_transcription * 3_600_000,
-        ms_of=lambda file: audio_ms(file, settings),
+        ms_of=ms_of,
     )
 
 

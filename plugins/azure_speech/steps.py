@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from speech_backfill.pipeline import Pipeline
     from speech_backfill.plan.request import PlanRequest
+    from speech_backfill.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +76,10 @@ def plan_repairs() -> list[str]:
             len(wanted),
             MOST_REPAIRED,
         )
+    wanted = wanted[:MOST_REPAIRED]
+    pipeline = replace(pipeline, settings=shared_out(pipeline.settings, len(wanted)))
     plans = []
-    for partition in wanted[:MOST_REPAIRED]:
+    for partition in wanted:
         summary = pipeline.plan(
             repair_request(conf, pipeline.settings, partition=partition, run_id=context["run_id"])
         )
@@ -85,6 +89,14 @@ def plan_repairs() -> list[str]:
     if not plans:
         log.info("Nothing to repair in %s.", ", ".join(wanted) or "any published partition")
     return plans
+
+
+def shared_out(settings: Settings, plans: int) -> Settings:
+    """The *settings* under which so many *plans* have as many shards together as one has, or one each.
+
+    Airflow maps all of them in one list, which may have a thousand entries.
+    """
+    return replace(settings, max_shards=max(1, settings.max_shards // max(1, plans)))
 
 
 def shards_of(plan_ids: Sequence[str]) -> list[dict[str, Any]]:

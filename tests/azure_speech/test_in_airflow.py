@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from azure_speech.steps import shared_out
+from speech_backfill.plan.planner import OTHER_TASKS, TASKS_A_SHARD
+from speech_backfill.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 
 HEAVY = [
@@ -44,6 +48,23 @@ def run(code, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_a_plan_counts_the_task_instances_that_the_dag_makes_of_it(tmp_path):
+    tasks = run(
+        f"import json, sys; sys.path.insert(0, {str(ROOT / 'dags')!r})\n"
+        "import speech_backfill_manifest as module\n"
+        "dag = module.speech_backfill_manifest()\n"
+        "print(json.dumps(sorted(dag.task_dict)))",
+        tmp_path,
+    )
+    mapped = [one for one in tasks if one.startswith("transcribe.")]
+    assert (len(mapped), len(tasks) - len(mapped)) == (TASKS_A_SHARD, OTHER_TASKS)
+
+
+@pytest.mark.parametrize(("plans", "shards_each"), [(1, 48), (3, 16), (60, 1)])
+def test_a_repair_of_many_partitions_has_no_more_shards_than_one_plan_or_one_for_each(plans, shards_each):
+    assert shared_out(Settings(max_shards=48), plans).max_shards == shards_each
 
 
 def test_what_dag_files_import_is_light(tmp_path):

@@ -17,8 +17,8 @@ def recorded(part, *figures):
 def test_rows_and_task_instances_follow_from_chunks_and_partitions():
     assert line({}, "transcriptions") == "2,000"
     assert line({}, "rows in the ledger") == "6,002"
-    assert line({}, "task instances") == "294"
-    assert line({}, "task instances", files=1) == "147"
+    assert line({}, "task instances") == "300"
+    assert line({}, "task instances", files=1) == "150"
 
 
 def test_more_regions_take_less_time():
@@ -36,5 +36,6 @@ def test_what_was_measured_is_multiplied():
     merging = told("whole merge of a shard, with word times", 10.0, "MB of JSON per CPU-second")
     # 2,000,000 files of 20 KB are 40 GB.
     assert line(recorded("merge_decode", merging), "CPU of merging them") == "1 h"
-    looks = told("the same, status requests a transcription", 0.5, "")
-    assert line(recorded("polling", looks), "status requests") == "1,000"
+    looks = told("where a region ends 6 transcriptions in that time, status requests a day", 200, "")
+    # 2,000,000 files of 67 s at five times real time are 310 days of a region.
+    assert line(recorded("polling", looks), "status requests") == "62,037"

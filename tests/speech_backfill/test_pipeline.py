@@ -570,6 +570,19 @@ def test_a_partition_for_which_nothing_is_left_of_the_budget_is_published_and_go
     assert (report.transcribed, report.over_budget, report.version) == (8, 0, 2)
 
 
+def test_a_repair_to_which_nobody_gives_a_budget_has_that_of_what_it_repairs(campaign: Campaign) -> None:
+    one_chunk = 6 / 3600
+    report = campaign.run(NAMES, budget_hours=2 * one_chunk, budget_name="hard")
+    assert (report.transcribed, report.over_budget) == (6, 2)
+    report = campaign.run(None, only_failed=True, run_key="repair")
+    assert (report.transcribed, report.over_budget, report.budget) == (6, 2, "hard")
+    assert report.shortfall is not None
+    # Of a budget without a limit there is enough for all.
+    Budgets(campaign.pipeline.ledger).set(Budget("hard", None))
+    report = campaign.run(None, only_failed=True, run_key="repair")
+    assert (report.transcribed, report.over_budget, report.shortfall) == (8, 0, None)
+
+
 def test_partitions_that_name_the_same_budget_share_it(campaign: Campaign) -> None:
     one_chunk = 6 / 3600
     shared = {"budget_name": "november", "budget_hours": 3 * one_chunk}

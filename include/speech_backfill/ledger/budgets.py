@@ -50,6 +50,16 @@ class Budgets:
         """Every budget, by name."""
         return self._states(sa.true())
 
+    def of_published(self, partition: str) -> str | None:
+        """The name of the budget that *partition*'s published plan has; None where it has none, or is not known."""
+        query = (
+            sa.select(schema.plans.c.budget)
+            .join(schema.partitions, schema.partitions.c.plan_id == schema.plans.c.plan_id)
+            .where(schema.partitions.c.partition == partition)
+        )
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar()
+
     def _states(self, which: sa.ColumnElement[bool]) -> list[BudgetState]:
         table = schema.budgets
         with self._engine.connect() as connection:
@@ -70,12 +80,18 @@ def write_limit(connection: sa.Connection, engine: sa.Engine, budget: Budget, *,
 def write_limit_of_run(
     connection: sa.Connection, engine: sa.Engine, budget: Budget, *, run_key: str, now: float
 ) -> None:
-    """What a run asks for, before its plan is written. Saying the same again is no new word: it may have been raised since."""
+    """What a run asks for, before its plan is written. Saying the same again is no new word: it may have been changed since.
+
+    It is the same when this run said it before, or when the last run that gave the name a limit did: the runs of one backfill
+    all say it, a month of them after somebody had braked or raised it by hand.
+    """
     plans = schema.plans.c
-    said = sa.select(plans.plan_id).where(
-        plans.budget == budget.name, plans.run_key == run_key, plans.budget_ms == budget.limit_ms
-    )
-    if connection.execute(said.limit(1)).first() is None:
+    words = sa.select(plans.budget_ms).where(plans.budget == budget.name, plans.budget_ms.is_not(None))
+    own = connection.execute(
+        words.where(plans.run_key == run_key, plans.budget_ms == budget.limit_ms).limit(1)
+    ).first()
+    last = connection.execute(words.order_by(plans.created_at.desc()).limit(1)).scalar()
+    if own is None and last != budget.limit_ms:
         write_limit(connection, engine, budget, by=run_key, now=now)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -76,6 +76,8 @@ class Chunking:
     """By id."""
     salt: str
     seconds_per_byte: Mapping[str, float]
+    headers_read: Collection[str]
+    """Ids of the files whose duration is from their header."""
     dry_run: bool
     """Whether no chunk is written to the store."""
 
@@ -90,7 +92,8 @@ class Chunking:
         chunks: list[tuple[ChunkRecord, str | None]] = [(one, None) for one in taken]
         load_cuts(connection, self.ledger, "prior")
         connection.execute(_RETRIED)
-        for one in recut(_to_cut(connection), self.settings, salt=self.salt):
+        to_cut = _to_cut(connection)
+        for one in recut(to_cut, self.settings, salt=self.salt, headers_read=self.headers_read):
             if not self.dry_run:
                 write_chunk(self.store, one.chunk.chunk_id, list(one.chunk.files))
             record = chunk_record(

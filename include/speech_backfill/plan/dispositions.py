@@ -133,7 +133,7 @@ FROM prior SEMI JOIN gone ON gone.file = {KEY.format("file_id")} ORDER BY line
 _ONLY_FAILED = f"""
 CREATE TABLE taken AS
 SELECT
-    manifest_position AS line, coalesce(r.residency, '') AS residency,
+    manifest_position AS line, coalesce(nullif(r.residency, ''), $residency) AS residency,
     CASE
         WHEN outcome = 'transcribed' THEN 'carried'
         WHEN options_id IS NULL OR options_id = '' THEN 'carried'  -- refused before it had options: can't be submitted
@@ -170,15 +170,17 @@ def decide(connection: duckdb.DuckDBPyConnection, *, reprocess: bool) -> int:
     return repeats
 
 
-def decide_only_failed(connection: duckdb.DuckDBPyConnection, *, reprocess: bool) -> None:
+def decide_only_failed(
+    connection: duckdb.DuckDBPyConnection, *, reprocess: bool, residency: str = ""
+) -> None:
     """Make the view `from_prior` from `prior`, `own` and `residencies` (chunk_id, residency): submit what is failed or missing.
 
-    No line is decided about: the table `decisions` is empty.
+    Files whose chunk was free to go anywhere, or is not among them, get *residency*. No line is decided about: the table `decisions` is empty.
     """
     connection.execute(
         f"CREATE TABLE decisions (line BIGINT, disposition {_DISPOSITION}, transcribed_in VARCHAR)"
     )
-    connection.execute(_ONLY_FAILED, {"reprocess": reprocess})
+    connection.execute(_ONLY_FAILED, {"reprocess": reprocess, "residency": residency})
     connection.execute(_FROM_PRIOR)
 
 

@@ -46,9 +46,9 @@ from speech_backfill.tables.layout import quoted
 _MEMORY_LIMIT = "128MB"
 """DuckDB's. A plan reads and writes Parquet and cuts chunks beside it, and all of that is to stay within 512 MB."""
 
-_TASKS_A_SHARD = 3
-_OTHER_TASKS = 4
-"""plan, reconcile, publish and the repair group's own bookkeeping."""
+TASKS_A_SHARD = 3
+OTHER_TASKS = 6
+"""plan, reconcile, publish and the three of the repair, which Airflow counts once even where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,7 @@ class Planner:
                 options=decided.options,
                 salt=salt,
                 seconds_per_byte=audio.seconds_per_byte,
+                headers_read=audio.durations.keys(),
                 dry_run=request.dry_run,
             )
             chunks, under_way = chunking.chunks(connection, [] if bounds is None else claims.within(*bounds))
@@ -150,7 +151,7 @@ class Planner:
             audio_hours=audio.hours,
             audio_hours_estimated=audio.sampled + audio.guessed > 0,
             price=audio.hours * self.settings.price_per_audio_hour,
-            task_instances=shards * _TASKS_A_SHARD + _OTHER_TASKS,
+            task_instances=shards * TASKS_A_SHARD + OTHER_TASKS,
             dry_run=request.dry_run,
             audio_hours_error=audio.error_hours,
             audio_hours_guessed=audio.guessed_hours,
@@ -161,19 +162,22 @@ class Planner:
             durations_guessed=audio.guessed,
             seconds_per_byte=dict(audio.seconds_per_byte),
             price_per_audio_hour=self.settings.price_per_audio_hour,
-            regions=self._forecast([one for one, _ in chunks]),
+            regions=self._forecast([one for one, _ in chunks], audio.hours),
         )
         if not request.dry_run:
             self._commit(request, summary, placements, folder, claims=claims, bounds=bounds)
         return summary
 
-    def _forecast(self, chunks: Sequence[ChunkRecord]) -> tuple[RegionForecast, ...]:
-        """Where the *chunks* will go, and when. Raises SettingsError where one may go nowhere."""
+    def _forecast(self, chunks: Sequence[ChunkRecord], audio_hours: float) -> tuple[RegionForecast, ...]:
+        """Where the *chunks*, which hold *audio_hours*, will go, and when. Raises SettingsError where one may go nowhere."""
         if not self.resources:
             return ()
-        hours: defaultdict[str, float] = defaultdict(float)
+        reserved: defaultdict[str, float] = defaultdict(float)
         for one in chunks:
-            hours[one.residency] += one.audio_ms / 3_600_000
+            reserved[one.residency] += one.audio_ms
+        # What is reserved is on the long side; what a region is expected to work on is the estimate.
+        total = sum(reserved.values()) or 1.0
+        hours = {residency: audio_hours * share / total for residency, share in reserved.items()}
         backlogs = Resources(self.ledger).backlogs(
             assumed_speed=self.settings.audio_speed, by_region=regions_of(self.resources)
         )
@@ -197,8 +201,9 @@ class Planner:
                     f"partition {request.partition}",
                     "nothing of it is published, so nothing of it has failed",
                 )
-            self._load_residencies(connection)
-            dispositions.decide_only_failed(connection, reprocess=request.reprocess)
+            residency = request.residency or self.settings.residency
+            self._load_residencies(connection, request.partition, residency)
+            dispositions.decide_only_failed(connection, reprocess=request.reprocess, residency=residency)
             return _Decided(self._published_options(connection, request), None, 0)
         if not request.source:
             raise ManifestError(
@@ -235,12 +240,24 @@ class Planner:
         self._carry_prior_options(options, request)
         return _Decided(options, local, duplicates)
 
-    def _load_residencies(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Make the table `residencies`: where the chunks of files that are not transcribed were allowed to go."""
+    def _load_residencies(
+        self, connection: duckdb.DuckDBPyConnection, partition: str, residency: str
+    ) -> None:
+        """Make the table `residencies`: where the chunks of files that are not transcribed were allowed to go.
+
+        Raises ManifestError where the ledger does not know one, *residency* does not say it, and some resources are for files of a
+        residency only: then any other might be the wrong one.
+        """
         rows = connection.execute(
             "SELECT DISTINCT chunk_id FROM prior WHERE chunk_id IS NOT NULL AND outcome <> 'transcribed'"
         ).fetchall()
         known = self.ledger.residencies_of_chunks([chunk_id for (chunk_id,) in rows])
+        unknown = min((chunk_id for (chunk_id,) in rows if chunk_id not in known), default=None)
+        if unknown is not None and not residency and any(one.residency for one in self.resources):
+            raise ManifestError(
+                f"Partition {partition}: the ledger does not know chunk {unknown}, and so not where its files may go. Nothing was "
+                "planned. Give the residency, run the command `rebuild-ledger`, or plan the partition from its source instead."
+            )
         found = pa.table(
             {
                 "chunk_id": texts(list(known)),
@@ -298,6 +315,9 @@ class Planner:
             self.store.create(paths.options(one.options_id), one.to_json().encode())
         budget_ms = None if request.budget_hours is None else int(request.budget_hours * 3_600_000)
         budget = request.budget_name or None
+        if budget is None and budget_ms is None and request.only_failed:
+            # A repair must not submit what a budget has held back, nor spend more than it allows, because nobody named it again.
+            budget = Budgets(self.ledger).of_published(request.partition)
         if budget is None and budget_ms is not None:
             # Who asks to pay again does not want what was paid before to count.
             budget = f"{request.partition} / {request.run_key}" if request.reprocess else request.partition

@@ -81,7 +81,7 @@ class PlanSummary:
     durations_guessed: int = 0
     """to_submit = durations_in_manifest + headers_read + durations_sampled + durations_guessed."""
     seconds_per_byte: dict[str, float] = field(default_factory=dict)
-    """By format: what budgets reserve for files whose duration is not known, the rate plus two standard errors."""
+    """By format: what budgets reserve for files whose duration is not known; on the long side, see plan/estimate.py."""
     price_per_audio_hour: float = 0.0
     price_basis: str = "the setting SPEECH_BACKFILL_PRICE_PER_AUDIO_HOUR, not verified with Azure"
 

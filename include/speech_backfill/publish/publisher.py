@@ -24,7 +24,7 @@ from speech_backfill.plan.prior import Published, load_prior, published
 from speech_backfill.publish import report
 from speech_backfill.publish.outcomes import account, write_index, write_outcomes
 from speech_backfill.publish.parts import CONTENT_TABLES, Placer, sources
-from speech_backfill.reconcile import load_manifest, load_outcomes
+from speech_backfill.reconcile import load_manifest, load_outcomes, rates_of
 from speech_backfill.relations import one_row, relations
 from speech_backfill.settings import Settings
 from speech_backfill.store import Store
@@ -120,6 +120,7 @@ class Publisher:
                 settings=self.settings,
                 store=self.store.url,
                 budget=None if plan.budget is None else Budgets(self.ledger).of(plan.budget),
+                seconds_per_byte=rates_of(self.store, plan.plan_id),
             )
             first, last = one_row(connection, "SELECT min(audio_url), max(audio_url) FROM final")
         # Before the commit, so that no later plan can see the version without it. Until the ledger names the plan, others

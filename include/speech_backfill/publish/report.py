@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from speech_backfill.chunk_files import ChunkedFile
-from speech_backfill.durations import audio_ms
+from speech_backfill.durations import NO_RATES, audio_ms
 from speech_backfill.error_classes import OurCode
 from speech_backfill.errors import BudgetExhausted
 from speech_backfill.ledger.budgets import BudgetState
@@ -194,8 +194,9 @@ def build(
     settings: Settings,
     store: str,
     budget: BudgetState | None = None,
+    seconds_per_byte: Mapping[str, float] = NO_RATES,
 ) -> RunReport:
-    """Count the table `final` and the plan's *transcriptions*."""
+    """Count the table `final` and the plan's *transcriptions*; unknown durations as the plan's *seconds_per_byte* have them."""
     by = dict(connection.execute("SELECT outcome, count(*) FROM final GROUP BY 1").fetchall())
     can_retry, transcribed_now = one_row(
         connection,
@@ -203,8 +204,8 @@ def build(
                   count(*) FILTER (WHERE outcome = 'transcribed' AND disposition = 'submit') FROM final""",
     )
     rows = connection.execute(_MOST_FREQUENT, [_REASONS]).fetchall()
-    purged, purged_ms = _audio_of(connection, OurCode.RESULTS_PURGED, settings)
-    over, over_ms = _audio_of(connection, OurCode.OVER_BUDGET, settings)
+    purged, purged_ms = _audio_of(connection, OurCode.RESULTS_PURGED, settings, seconds_per_byte)
+    over, over_ms = _audio_of(connection, OurCode.OVER_BUDGET, settings, seconds_per_byte)
     again = purged_ms / 3_600_000
     # An attempt's cost stands in the report of the first publication that accounts for it, whoever submitted it.
     new = [one for one in transcriptions if one.settled_at is None or one.plan_id == plan.plan_id]
@@ -244,7 +245,12 @@ def build(
     )
 
 
-def _audio_of(connection: duckdb.DuckDBPyConnection, code: OurCode, settings: Settings) -> tuple[int, int]:
+def _audio_of(
+    connection: duckdb.DuckDBPyConnection,
+    code: OurCode,
+    settings: Settings,
+    seconds_per_byte: Mapping[str, float],
+) -> tuple[int, int]:
     """How many files ended with *code*, and their audio in milliseconds."""
     query = """SELECT file_id, audio_url, audio_etag, size_bytes, manifest_duration_ms
                FROM final WHERE error_code = ?"""
@@ -252,7 +258,8 @@ def _audio_of(connection: duckdb.DuckDBPyConnection, code: OurCode, settings: Se
     for batch in batches(connection, query, [code.value]):
         for row in batch.to_pylist():
             files += 1
-            total_ms += audio_ms(ChunkedFile(*row.values()), settings)
+            file = ChunkedFile(*row.values())
+            total_ms += audio_ms(file, settings, seconds_per_byte=seconds_per_byte)
     return files, total_ms
 
 

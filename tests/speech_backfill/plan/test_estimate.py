@@ -267,6 +267,19 @@ def test_large_formats_are_drawn_more_of_and_small_ones_at_least_a_few(
     assert made.seconds_per_byte == {"wav": pytest.approx(0.0001), "mp3": pytest.approx(0.0001)}
 
 
+@pytest.mark.parametrize(("long_ones", "reserved"), [(30, 0.001), (2, 0.0001)])
+def test_what_is_reserved_holds_for_nineteen_of_twenty_files(
+    connection: duckdb.DuckDBPyConnection, long_ones: int, reserved: float
+) -> None:
+    """A year of recordings that hold ten times the audio in a byte may come first; two files in a thousand may not matter."""
+    files = [
+        File(f"{number}.wav", 10_000, 10_000 if number % 300 < long_ones else 1_000) for number in range(900)
+    ]
+    made = World(connection, files).estimate(300)
+    assert made.seconds_per_byte["wav"] == pytest.approx(reserved, rel=0.25)
+    assert made.hours < 900 * 10 / 3600 / 4
+
+
 def test_a_format_that_cannot_be_read_is_guessed_and_said_to_be(
     connection: duckdb.DuckDBPyConnection,
 ) -> None:
