@@ -55,7 +55,9 @@ def rows(*, transcriptions: int = 1000) -> list[Figure]:
     return [
         at_most(what, 1.0, share * 100, f"% ({looks:,} against {minutes:,})"),
         told("the same, status requests a transcription", looks / transcriptions, ""),
-        told(f"where a region ends {FEW} transcriptions in that time, status requests a day", looks_at_few, ""),
+        told(
+            f"where a region ends {FEW} transcriptions in that time, status requests a day", looks_at_few, ""
+        ),
     ]
 
 
