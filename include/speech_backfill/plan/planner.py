@@ -117,8 +117,14 @@ class Planner:
                 headers_read=audio.durations.keys(),
                 dry_run=request.dry_run,
             )
-            chunks, under_way = chunking.chunks(connection, [] if bounds is None else claims.within(*bounds))
+            claimed = [] if bounds is None else claims.within(*bounds)
+            chunks, under_way = chunking.chunks(connection, claimed)
             counted = _count(connection)
+        reserved_ms = sum(one.audio_ms for one, _ in chunks)
+        claimed_ids = {one.chunk_id for one in claimed}
+        to_pay = [one for one, _ in chunks if one.chunk_id not in claimed_ids]
+        # What is reserved is on the long side; what is to be paid, and worked on, is the same share of the estimate.
+        hours_to_pay = audio.hours * sum(one.audio_ms for one in to_pay) / reserved_ms if reserved_ms else 0.0
         attempts = self.ledger.next_attempts(one.chunk_id for one, _ in chunks)
         total = len(chunks)
         shard = shards_of([one.audio_ms for one, _ in chunks], max_shards=self.settings.max_shards)
@@ -150,7 +156,8 @@ class Planner:
             shards=shards,
             audio_hours=audio.hours,
             audio_hours_estimated=audio.sampled + audio.guessed > 0,
-            price=audio.hours * self.settings.price_per_audio_hour,
+            audio_hours_under_way=audio.hours - hours_to_pay,
+            price=hours_to_pay * self.settings.price_per_audio_hour,
             task_instances=shards * TASKS_A_SHARD + OTHER_TASKS,
             dry_run=request.dry_run,
             audio_hours_error=audio.error_hours,
@@ -162,7 +169,7 @@ class Planner:
             durations_guessed=audio.guessed,
             seconds_per_byte=dict(audio.seconds_per_byte),
             price_per_audio_hour=self.settings.price_per_audio_hour,
-            regions=self._forecast([one for one, _ in chunks], audio.hours),
+            regions=self._forecast(to_pay, hours_to_pay),
         )
         if not request.dry_run:
             self._commit(request, summary, placements, folder, claims=claims, bounds=bounds)
@@ -175,7 +182,6 @@ class Planner:
         reserved: defaultdict[str, float] = defaultdict(float)
         for one in chunks:
             reserved[one.residency] += one.audio_ms
-        # What is reserved is on the long side; what a region is expected to work on is the estimate.
         total = sum(reserved.values()) or 1.0
         hours = {residency: audio_hours * share / total for residency, share in reserved.items()}
         backlogs = Resources(self.ledger).backlogs(

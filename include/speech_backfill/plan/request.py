@@ -64,11 +64,14 @@ class PlanSummary:
     audio_hours_estimated: bool
     """Whether some durations are neither in the manifest nor read from headers."""
     price: float
+    """Of what is not under way already."""
     task_instances: int
     dry_run: bool
     # Younger than the first plans in a store, whose summaries lack them.
     regions: tuple[RegionForecast, ...] = ()
     """Where the audio goes and when it is done there, as far as can be told; empty where no resource is known."""
+    audio_hours_under_way: float = 0.0
+    """Of the hours: submitted earlier, and in no region's forecast here, for they are its backlog."""
     audio_hours_error: float = 0.0
     """Half the width of the 95 % interval, from the sample; what is guessed has an error that nobody knows."""
     audio_hours_guessed: float = 0.0
@@ -100,7 +103,8 @@ class PlanSummary:
             + (f" ({self.under_way:,} files under way already)" if self.under_way else ""),
             f"  done before       {self.carried:,} here, {self.elsewhere:,} in other partitions",
             f"  refused           {self.refused:,}",
-            f"  audio             {_about(self.audio_hours, self._error, unit=' h')} ({self._basis})",
+            f"  audio             {_about(self.audio_hours, self._error, unit=' h')} ({self._basis})"
+            + (f", {_figure(self.audio_hours_under_way)} h of it under way" if self.under_way else ""),
             f"  price             {_about(self.price, self._price_error)} (at the price in the settings, not verified with Azure)",
             *(f"  expected          {one.text}" for one in self.regions if one.hours),
             f"  task instances    {self.task_instances:,}",

@@ -228,6 +228,11 @@ def test_chunks_under_way_are_adopted_and_their_files_not_cut_again(campaign: Ca
     # A line in front moves every cut; what is under way stays as it is.
     second = campaign.plan(["earlier.wav", *NAMES])
     assert second.under_way == 3
+    # Nine files of two seconds, three of which are paid for and stand in the region's backlog already.
+    assert (second.audio_hours, second.audio_hours_under_way) == pytest.approx((18 / 3600, 6 / 3600))
+    assert second.price == pytest.approx(12 / 3600 * campaign.pipeline.settings.price_per_audio_hour)
+    assert sum(one.hours for one in second.regions) == pytest.approx(12 / 3600)
+    assert "0.0017 h of it under way" in second.text
     assert _chunks(campaign, second) == [
         ["call%2000.wav", "call%2001.wav", "call%2002.wav"],
         ["earlier.wav", "call%2003.wav", "call%2004.wav"],
