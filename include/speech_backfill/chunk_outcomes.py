@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 _MOST_WAITING = 4
-"""Results that wait for a second download or behind one: they are in memory, and may be large."""
+"""Results that wait for a second download or behind one, at the most: they are in memory."""
 
 
 class ChunkAccounts:
@@ -120,6 +120,19 @@ class ReadResult:
     result: ResultFile | InvalidResultFile
     source: str | None
 
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes it holds, or will once it is there; what was decoded from them comes on top."""
+        return len(self.fetched.raw)
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """The second download of a file that was of *size_bytes* at the first, and is taken to be of as many again."""
+
+    task: asyncio.Task[ReadResult]
+    size_bytes: int
+
 
 def read_result(fetched: Fetched) -> ReadResult:
     """Decode what was downloaded."""
@@ -139,41 +152,53 @@ async def read_results(
     Raises what `Collector.results` raises: trouble of the service at large, also where only a second download met it. To give
     up then would mean to pay for the audio again.
     """
-    waiting: deque[ReadResult | asyncio.Task[ReadResult]] = deque()
+    waiting: deque[ReadResult | _Again] = deque()
 
     async def first() -> ReadResult:
         one = waiting.popleft()
-        return one if isinstance(one, ReadResult) else await one
+        return one if isinstance(one, ReadResult) else await one.task
 
-    async with aclosing(collector.results(entries)) as results:
+    def held() -> int:
+        return sum(one.size_bytes for one in waiting)
+
+    def is_due() -> bool:
+        # Half of the bytes are left to what comes next, or a large file that waits would be joined by another one.
+        return len(waiting) >= _MOST_WAITING or held() > collector.most_bytes // 2 or _is_there(waiting[0])
+
+    async with aclosing(collector.results(entries, held=held)) as results:
         try:
             async for fetched in results:
                 if isinstance(fetched, Unavailable):
                     # Which file it would have been is not known; that one ends as missing, and its reason is in the log.
                     log.warning("%s: %s: %s", token, fetched.entry.name, fetched.problem)
                     continue
-                read = read_result(fetched)
-                if isinstance(read.result, InvalidResultFile):
-                    log.warning(
-                        "%s: %s is downloaded once more: %s", token, fetched.entry.name, read.result.reason
-                    )
-                    waiting.append(asyncio.create_task(_again(collector, read, token)))
-                else:
-                    waiting.append(read)
-                while waiting and (len(waiting) >= _MOST_WAITING or _is_there(waiting[0])):
+                waiting.append(_read_or_again(collector, fetched, token))
+                del fetched  # else it would stay in memory until the next one is there
+                while waiting and is_due():
                     yield await first()
             while waiting:
                 yield await first()
         finally:
-            left = [one for one in waiting if isinstance(one, asyncio.Task)]
+            left = [one.task for one in waiting if isinstance(one, _Again)]
             for task in left:
                 task.cancel()
             # Awaited, so that the connections are closed after their last use, not under it.
             await asyncio.gather(*left, return_exceptions=True)
 
 
-def _is_there(one: ReadResult | asyncio.Task[ReadResult]) -> bool:
-    return isinstance(one, ReadResult) or one.done()
+def _read_or_again(collector: Collector, fetched: Fetched, token: str) -> ReadResult | _Again:
+    """What was downloaded, decoded; its second download where it can't be read."""
+    read = read_result(fetched)
+    if not isinstance(read.result, InvalidResultFile):
+        return read
+    log.warning("%s: %s is downloaded once more: %s", token, fetched.entry.name, read.result.reason)
+    # What it said is made out; its bytes need not lie beside those that come.
+    spoilt = replace(read, fetched=replace(fetched, raw=b""))
+    return _Again(asyncio.create_task(_again(collector, spoilt, token)), len(fetched.raw))
+
+
+def _is_there(one: ReadResult | _Again) -> bool:
+    return isinstance(one, ReadResult) or one.task.done()
 
 
 async def _again(collector: Collector, spoilt: ReadResult, token: str) -> ReadResult:

@@ -1,6 +1,6 @@
 """Fetch what the service has for an ended transcription: its report and its result files, in a fixed order, a few at a time.
 
-Expired links are renewed by listing the files again. A file that can't be had costs itself only. One that can't be read
+What is under way and not worked on yet is bounded in number and in bytes. Expired links are renewed by listing the files again. A file that can't be had costs itself only. One that can't be read
 is downloaded once more: transcribing its audio again would be paid for, and a download is not.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
 from speech_backfill.results.errors import InvalidReport
@@ -26,6 +26,12 @@ from speech_backfill.speech.errors import (
 
 _RELISTS = 3
 """How often expired links of one file are renewed before the error is passed on."""
+
+AHEAD_BYTES = 64 * 1024 * 1024
+"""What the result files under way and those that wait for their turn may hold in memory together, or one that is larger alone."""
+
+_UNLISTED_BYTES = 4 * 1024 * 1024
+"""A file of unknown size counts for so much at the least: about two hours of audio with the times of every word."""
 
 _READS = 2
 """How often a report that can't be read is downloaded."""
@@ -56,14 +62,35 @@ class Listing:
     results: tuple[ResultEntry, ...]
 
 
+@dataclass(slots=True)
+class _Ahead:
+    """A download under way, and for how many bytes it counts: those expected, once it is there its own."""
+
+    task: asyncio.Task[Fetched | Unavailable]
+    size_bytes: int
+
+
+def _nothing() -> int:
+    return 0
+
+
 class Collector:
     """Downloads of one transcription."""
 
-    def __init__(self, client: SpeechClient, transcription_id: str, *, concurrency: int) -> None:
-        """*concurrency* result files are under way at once, no more."""
+    def __init__(
+        self,
+        client: SpeechClient,
+        transcription_id: str,
+        *,
+        concurrency: int,
+        most_bytes: int = AHEAD_BYTES,
+    ) -> None:
+        """*concurrency* result files are under way at once, no more, and hold *most_bytes* or are one."""
         self._client = client
         self._id = transcription_id
         self.concurrency = concurrency
+        self.most_bytes = most_bytes
+        self._largest: int | None = None
         self._fresh: dict[str, ResultEntry] = {}
         self._lock = asyncio.Lock()
         self._turn = asyncio.Semaphore(concurrency)
@@ -80,22 +107,48 @@ class Collector:
         report, problem = await self._report(reports[0])
         return Listing(report, problem, tuple(results))
 
-    async def results(self, entries: Sequence[ResultEntry]) -> AsyncGenerator[Fetched | Unavailable]:
-        """The result files in the given order, fetched ahead while the caller works on earlier ones."""
-        ahead: deque[asyncio.Task[Fetched | Unavailable]] = deque()
-        waiting = iter(entries)
+    async def results(
+        self, entries: Sequence[ResultEntry], *, held: Callable[[], int] = _nothing
+    ) -> AsyncGenerator[Fetched | Unavailable]:
+        """The result files in the given order, fetched ahead while the caller works on earlier ones.
+
+        *held* says how many bytes of those the caller has not let go of: fewer are fetched ahead then. One is, whatever it says.
+        """
+        ahead: deque[_Ahead] = deque()
+        waiting = deque(entries)
         try:
             while True:
-                while len(ahead) < self.concurrency and (entry := next(waiting, None)) is not None:
-                    ahead.append(asyncio.create_task(self._fetch(entry)))
+                while waiting and len(ahead) < self.concurrency:
+                    size = self._expected_bytes(waiting[0])
+                    if ahead and held() + sum(one.size_bytes for one in ahead) + size > self.most_bytes:
+                        break
+                    ahead.append(self._begun(waiting.popleft(), size))
                 if not ahead:
                     return
-                yield await ahead.popleft()
+                yield await ahead.popleft().task
         finally:
-            for task in ahead:
-                task.cancel()
+            for one in ahead:
+                one.task.cancel()
             # Awaited, so that the connections are closed after their last use, not under it.
-            await asyncio.gather(*ahead, return_exceptions=True)
+            await asyncio.gather(*(one.task for one in ahead), return_exceptions=True)
+
+    def _begun(self, entry: ResultEntry, size_bytes: int) -> _Ahead:
+        begun = _Ahead(asyncio.create_task(self._fetch(entry)), size_bytes)
+
+        def there(task: asyncio.Task[Fetched | Unavailable]) -> None:
+            if not task.cancelled() and task.exception() is None:
+                found = task.result()
+                begun.size_bytes = len(found.raw) if isinstance(found, Fetched) else 0
+                self._largest = max(self._largest or 0, begun.size_bytes)
+
+        begun.task.add_done_callback(there)
+        return begun
+
+    def _expected_bytes(self, entry: ResultEntry) -> int:
+        """What the list says. Where it says nothing, the first file goes alone, and later ones count as the largest so far."""
+        if entry.size_bytes:
+            return entry.size_bytes
+        return self.most_bytes if self._largest is None else max(self._largest, _UNLISTED_BYTES)
 
     async def again(self, entry: ResultEntry) -> Fetched | Unavailable:
         """One result file once more, because what came can't be read; under a fresh link where its own has expired."""

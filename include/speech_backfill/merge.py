@@ -209,6 +209,7 @@ class Merger:
             async with aclosing(read_results(collector, listing.results, placement.token)) as results:
                 async for read in results:
                     accounted = from_result(files, read, parts, raw, raw_path)
+                    del read  # else it would stay in memory until the next one is there
                     if accounted is not None:
                         yield accounted
         for row in from_report(files, seen, listing):
