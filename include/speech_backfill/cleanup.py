@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
+from speech_backfill import paths
 from speech_backfill.errors import SpeechBackfillError
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import PlanState, TranscriptionState
@@ -11,23 +13,25 @@ from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import Status
 from speech_backfill.services import Services
 from speech_backfill.speech.client import Deleted
+from speech_backfill.store import Store
 
 log = logging.getLogger(__name__)
 
 _ENDED = {Status.SUCCEEDED, Status.FAILED}
 
 
-async def delete_at_service(ledger: Ledger, services: Services, plan_id: str) -> int:
+async def delete_at_service(ledger: Ledger, store: Store, services: Services, plan_id: str) -> int:
     """Delete what the published plan has settled, and duplicates that have ended; returns how many are gone.
 
     Duplicates of earlier plans that had not ended then are among them. What was given up and has succeeded late goes
-    once another attempt has brought its transcripts; until then a repair may still take it. Failures are logged and left to the service's time to live: cleaning up never fails a run.
+    once another attempt has brought its transcripts; until then a repair may still take it. Those with a file that was not read
+    stay for whoever may still get at it. Failures are logged and left to the service's time to live: cleaning up never fails a run.
     """
     if ledger.plan(plan_id).state is not PlanState.PUBLISHED:
         return 0
     submissions, gone = Submissions(ledger), 0
     # Another partition's plan may have adopted a chunk and not have merged it yet: it deletes it in its turn.
-    wanted = ledger.wanted_by_others(plan_id)
+    kept = ledger.wanted_by_others(plan_id) | _unread(ledger, store, plan_id)
     records = submissions.of_plan(plan_id)
     again = {one.chunk_id: one.attempt for one in records if one.status == Status.SUCCEEDED}
     settled = [
@@ -35,7 +39,7 @@ async def delete_at_service(ledger: Ledger, services: Services, plan_id: str) ->
         for record in records
         if record.transcription_id
         and record.settled_at is not None
-        and record.chunk_id not in wanted
+        and record.chunk_id not in kept
         and (
             record.state is TranscriptionState.ENDED
             or (record.status in _ENDED and again.get(record.chunk_id, 0) > record.attempt)
@@ -55,6 +59,17 @@ async def delete_at_service(ledger: Ledger, services: Services, plan_id: str) ->
             if transcription_id in duplicates:
                 submissions.record_duplicate_deleted(transcription_id)
     return gone
+
+
+def _unread(ledger: Ledger, store: Store, plan_id: str) -> set[str]:
+    """Chunks of the plan with a file of which no result, or none that can be read, was had."""
+    found: set[str] = set()
+    for round_ in range(ledger.rounds(plan_id)):
+        for shard in ledger.shards(plan_id, round_):
+            merged = json.loads(store.get(f"{paths.shard_folder(plan_id, round_, shard.index)}/merged.json"))
+            # Merges of before this was noted have deleted without asking.
+            found.update(merged.get("unread_chunks", ()))
+    return found
 
 
 async def note_duplicates(ledger: Ledger, services: Services, plan_id: str) -> None:

@@ -1,7 +1,8 @@
 """Fetch what the service has for an ended transcription: its report and its result files, in a fixed order, a few at a time.
 
-What is under way and not worked on yet is bounded in number and in bytes. Expired links are renewed by listing the files again. A file that can't be had costs itself only. One that can't be read
-is downloaded once more: transcribing its audio again would be paid for, and a download is not.
+What is under way and not worked on yet is bounded in number and in bytes. Expired links are renewed by listing the files again. A file that can't be had costs itself only, but where the host refuses
+others as well, all of them can't be had for now, and that is raised: to count them as missing would mean to pay for them again.
+One that can't be read is downloaded once more: transcribing its audio again would be paid for, and a download is not.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from speech_backfill.speech.client import SpeechClient
 from speech_backfill.speech.errors import (
     ResultExpired,
     ResultNotFound,
+    ResultsRefused,
     ResultTooLarge,
-    SpeechServiceError,
     UnreadableAnswer,
 )
 
 _RELISTS = 3
-"""How often expired links of one file are renewed before the error is passed on."""
+"""How often refused links of one file are renewed before it counts as refused."""
+
+_OTHERS = 3
+"""So many other files are asked for, the smallest, where one is refused and nothing else has come since."""
 
 AHEAD_BYTES = 64 * 1024 * 1024
 """What the result files under way and those that wait for their turn may hold in memory together, or one that is larger alone."""
@@ -51,6 +55,8 @@ class Unavailable:
 
     entry: ResultEntry
     problem: str
+    refused: bool = False
+    """Whether the host gives others and refuses this one, under links however fresh."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,8 @@ class Collector:
         self.concurrency = concurrency
         self.most_bytes = most_bytes
         self._largest: int | None = None
+        self._came = 0
+        self._asking = asyncio.Lock()
         self._fresh: dict[str, ResultEntry] = {}
         self._lock = asyncio.Lock()
         self._turn = asyncio.Semaphore(concurrency)
@@ -113,8 +121,11 @@ class Collector:
         """The result files in the given order, fetched ahead while the caller works on earlier ones.
 
         *held* says how many bytes of those the caller has not let go of: fewer are fetched ahead then. One is, whatever it says.
+
+        Raises trouble of the service at large, ResultsRefused among it.
         """
         ahead: deque[_Ahead] = deque()
+        came = refused = 0
         waiting = deque(entries)
         try:
             while True:
@@ -125,7 +136,17 @@ class Collector:
                     ahead.append(self._begun(waiting.popleft(), size))
                 if not ahead:
                     return
-                yield await ahead.popleft().task
+                found = await ahead.popleft().task
+                came += isinstance(found, Fetched)
+                if isinstance(found, Unavailable) and found.refused:
+                    refused += 1
+                    # A report may come where no result does. Most files are known at the end, or where many were refused.
+                    if refused > max(1, came) and (
+                        not (ahead or waiting) or refused > came + self.concurrency
+                    ):
+                        raise self._all_refused(found.entry)
+                yield found
+                del found  # else it would stay in memory until the next one is there
         finally:
             for one in ahead:
                 one.task.cancel()
@@ -169,24 +190,50 @@ class Collector:
         return None, unreadable
 
     async def _fetch(self, entry: ResultEntry) -> Fetched | Unavailable:
-        """One file; links are renewed where they expired. Trouble of the service at large is raised."""
+        """One file; refused links are renewed. Trouble of the service at large is raised."""
         current = self._fresh.get(entry.name, entry)
-        for _ in range(_RELISTS):
+        for renewals_left in reversed(range(_RELISTS + 1)):
+            came_before = self._came
             try:
                 return Fetched(entry, await self._downloaded(current))
-            except ResultExpired:
-                current = await self._renewed(current)
+            except ResultExpired as error:
+                if renewals_left:
+                    current = await self._renewed(current)
+                    continue
+                if self._came == came_before and not await self._others_come(entry):
+                    raise self._all_refused(current) from error
+                return Unavailable(entry, str(error), refused=True)
             except (ResultNotFound, ResultTooLarge, UnreadableAnswer) as error:
                 return Unavailable(entry, str(error))
-        try:
-            return Fetched(entry, await self._downloaded(current))
-        except SpeechServiceError as error:
-            return Unavailable(entry, str(error))
+        raise AssertionError("the last try returns or raises")
+
+    async def _others_come(self, refused: ResultEntry) -> bool:
+        """Whether the host gives any other file of the transcription, right after it has refused *refused*."""
+        came_before = self._came
+        async with self._asking:
+            if self._came > came_before:
+                return True
+            others = [one for one in self._fresh.values() if one.name != refused.name]
+            for one in sorted(others, key=lambda one: one.size_bytes or 0)[:_OTHERS]:
+                try:
+                    await self._downloaded(one)
+                except (ResultExpired, ResultNotFound, UnreadableAnswer):
+                    continue
+                except ResultTooLarge:
+                    return True
+                return True
+        return False
+
+    def _all_refused(self, entry: ResultEntry) -> ResultsRefused:
+        name = self._client.resource.name
+        return ResultsRefused(resource=name, transcription_id=self._id, url=entry.content_url)
 
     async def _downloaded(self, entry: ResultEntry) -> bytes:
         """Its bytes, as soon as there is a turn: first and second downloads overlap, and share the concurrency."""
         async with self._turn:
-            return await self._client.fetch(entry.content_url)
+            content = await self._client.fetch(entry.content_url)
+        self._came += 1
+        return content
 
     async def _renewed(self, stale: ResultEntry) -> ResultEntry:
         """The same file under a fresh link; whoever comes first lists for all who wait."""

@@ -39,6 +39,10 @@ class OurCode(StrEnum):
     """It was not submitted: the budget did not allow it."""
 
 
+UNREAD = frozenset({OurCode.NOT_REPORTED, OurCode.RESULT_NOT_FOUND, OurCode.INVALID_RESULT})
+"""The service ended it and we have not read what became of the file: it may yet be got at while the service keeps it."""
+
+
 @dataclass(frozen=True, slots=True)
 class KnownError:
     """An error code, its class, and what that rests on."""

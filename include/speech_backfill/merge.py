@@ -20,7 +20,7 @@ from speech_backfill.accounts import StorageAccounts
 from speech_backfill.chunk_files import read_chunk
 from speech_backfill.chunk_outcomes import ChunkAccounts, from_report, from_result, read_results
 from speech_backfill.collect import Collector
-from speech_backfill.error_classes import OurCode, can_retry
+from speech_backfill.error_classes import UNREAD, OurCode, can_retry
 from speech_backfill.errors import NotSubmitted, StillRunning
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import (
@@ -105,6 +105,7 @@ class Merger:
         ended = [await self._ended(shard, placement) for placement in self.ledger.shard_placements(shard)]
         counts: Counter[str] = Counter()
         transcribed: set[str] = set()
+        unread: set[str] = set()
         with tempfile.TemporaryDirectory(prefix="speech-backfill-merge-") as name:
             local = Path(name)
             with PartWriter(local) as parts, OutcomesWriter(local / "outcomes.parquet") as outcomes:
@@ -113,6 +114,8 @@ class Merger:
                         outcomes.add(row)
                         if row.outcome is Outcome.TRANSCRIBED:
                             transcribed.add(row.file_id)
+                        if row.error_code in UNREAD:
+                            unread.add(one.placement.chunk.chunk_id)
                         counts.update([row.outcome.value])
                         counts["can_retry"] += row.can_retry
                         counts["purged"] += row.error_code == OurCode.RESULTS_PURGED
@@ -138,9 +141,8 @@ class Merger:
                 self.store.upload(part.path, path)
                 described[table] = {"path": path, "rows": part.rows, "bytes": part.bytes}
         # Written last: a shard without it does not count as merged.
-        self.store.put(
-            f"{folder}/merged.json", json.dumps({"counts": merged.to_dict(), "parts": described}).encode()
-        )
+        result = {"counts": merged.to_dict(), "parts": described, "unread_chunks": sorted(unread)}
+        self.store.put(f"{folder}/merged.json", json.dumps(result).encode())
         log.info("%s merged: %s", shard.label, merged.to_dict())
         return merged
 

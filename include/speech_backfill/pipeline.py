@@ -135,7 +135,7 @@ class Pipeline:
 
             async def clean() -> int:
                 async with self.services() as services:
-                    return await delete_at_service(self.ledger, services, plan_id)
+                    return await delete_at_service(self.ledger, self.store, services, plan_id)
 
             asyncio.run(clean())
         return report

@@ -121,6 +121,7 @@ ARGUMENTS = [
     (speech.UnreadableAnswer, {**CALL, "detail": "it is no JSON"}),
     (speech.ForeignLink, {"resource": "x", "host": "other.example"}),
     (speech.ResultExpired, {"resource": "x", "url": RESULT, "detail": "403"}),
+    (speech.ResultsRefused, {"resource": "x", "transcription_id": "0f", "url": RESULT}),
     (speech.ResultNotFound, {"resource": "x", "url": RESULT}),
     (speech.ResultTooLarge, {"resource": "x", "url": RESULT, "max_bytes": 1 << 28}),
     (results.InvalidResultFile, {"reason": _written("it is empty")}),

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import httpx
+import pytest
+
+from fakes.speech_service import SIGNATURE
 from speech_backfill.chunk_outcomes import read_results
 from speech_backfill.collect import AHEAD_BYTES, Collector, Fetched
+from speech_backfill.model import Shard
 from speech_backfill.settings import Settings
 from speech_backfill.speech.api import ResultEntry
-from tests.speech_backfill.campaign import result
+from speech_backfill.speech.errors import ResultsRefused
+from tests.speech_backfill.campaign import Absent, Campaign, Spoilt, Unlisted, result
 
 SMALL = 100 * 1024
 
@@ -113,3 +119,105 @@ def test_a_large_file_that_can_not_be_read_is_downloaded_once_more_without_anoth
     files = Files([3_000_000] * 4, spoilt_at_first=frozenset(range(4)))
     assert asyncio.run(files.read(most_bytes=1_000_000)) == files.names
     assert files.most_bytes == 3_000_000
+
+
+# --- refused links ----------------------------------------------------------------------------------
+
+
+def refusing(campaign: Campaign, refused: Callable[[str], bool]) -> Callable[[httpx.Request], httpx.Response]:
+    """The service's answers, but for files whose name is *refused*: to these its blob host says 403, under any link."""
+    original = campaign.service._fetch
+
+    def fetch(request: httpx.Request) -> httpx.Response:
+        if refused(request.url.path.rsplit("/", 1)[1]):
+            return httpx.Response(403, text="AuthorizationFailure")
+        return original(request)
+
+    return fetch
+
+
+NAMES = [f"call {number:02}.wav" for number in range(9)]
+
+
+def ended_shard(campaign: Campaign, names: list[str] = NAMES) -> Shard:
+    (shard,) = campaign.pipeline.shards(campaign.plan(names).plan_id)
+    campaign.submit(shard)
+    campaign.end_all()
+    return shard
+
+
+@pytest.fixture
+def one_chunk(campaign_with: Callable[..., Campaign]) -> Campaign:
+    return campaign_with(files_per_transcription=9, max_shards=1)
+
+
+def test_a_host_that_refuses_everything_fails_the_merge_and_nothing_is_paid_again(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign.service, "_fetch", refusing(campaign, lambda _: True))
+    with pytest.raises(ResultsRefused, match=r"results\.blob\.example refuses") as caught:
+        campaign.run(NAMES)
+    assert SIGNATURE not in str(caught.value)
+    assert (campaign.posts, campaign.service.calls["delete"]) == (3, 0)
+    assert campaign.service.calls["fetch"] <= 20
+
+    monkeypatch.undo()
+    assert campaign.run(NAMES).transcribed == 9
+    assert campaign.posts == 3
+
+
+def test_a_host_that_begins_to_refuse_in_mid_transcription_fails_the_merge(
+    one_chunk: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = ended_shard(one_chunk)
+    shut = False
+
+    def refused(name: str) -> bool:
+        nonlocal shut
+        shut = shut or name == "contenturl_7.json"
+        return shut
+
+    one_at_a_time = one_chunk.with_settings(download_concurrency=1)
+    monkeypatch.setattr(one_chunk.service, "_fetch", refusing(one_chunk, refused))
+    with pytest.raises(ResultsRefused):
+        one_at_a_time.pipeline.merge(shard)
+
+
+def test_a_host_that_gives_the_report_and_no_result_fails_the_merge(
+    one_chunk: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = ended_shard(one_chunk)
+    monkeypatch.setattr(one_chunk.service, "_fetch", refusing(one_chunk, lambda name: name != "report.json"))
+    with pytest.raises(ResultsRefused):
+        one_chunk.pipeline.merge(shard)
+
+
+@pytest.mark.parametrize("alone", ["contenturl_0.json", "contenturl_8.json"])
+def test_one_refused_among_others_costs_itself_only_and_stays_at_the_service(
+    one_chunk: Campaign, monkeypatch: pytest.MonkeyPatch, alone: str
+) -> None:
+    monkeypatch.setattr(one_chunk.service, "_fetch", refusing(one_chunk, lambda name: name == alone))
+    report = one_chunk.run(NAMES, repairs=0)
+    assert (report.transcribed, report.missing, report.can_retry) == (8, 1, 1)
+    assert len(one_chunk.service.jobs) == 1
+
+
+def test_a_refused_report_costs_only_its_reasons(
+    one_chunk: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one_chunk.service, "_fetch", refusing(one_chunk, lambda name: name == "report.json"))
+    assert one_chunk.run(NAMES, repairs=0).transcribed == 9
+
+
+@pytest.mark.parametrize("what", [Spoilt(), Unlisted(), Absent()], ids=["spoilt", "unlisted", "absent"])
+def test_a_transcription_with_a_file_that_was_not_read_is_not_deleted_at_the_service(
+    campaign: Campaign, what: object
+) -> None:
+    """Somebody may still get at it. The two beside it, of which all was read, go."""
+    campaign.says = lambda one: what if one.endswith("04.wav") else "words"
+    report = campaign.run(NAMES, repairs=0)
+    assert report.transcribed == 8
+    (left,) = campaign.service.jobs.values()
+    assert any("04.wav" in one for one in left.body["contentUrls"])
+    campaign.pipeline.publish(report.plan_id)
+    assert len(campaign.service.jobs) == 1

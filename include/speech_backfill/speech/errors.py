@@ -11,6 +11,7 @@ SpeechServiceError
 ├── UnreadableAnswer      an answer that is not what the contract promises
 ├── ForeignLink           a next page on another host, which must not see our key
 ├── ResultExpired         the SAS of a result file has ended; list the files again
+├── ResultsRefused        the host of the result files refuses fresh links, and not of one file alone
 ├── ResultNotFound        a result file is not there, also after waiting for it
 └── ResultTooLarge        a result file beyond the bound on memory
 
@@ -20,6 +21,7 @@ No message holds a key, a token, a SAS or any other query of a URL.
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 from speech_backfill.errors import SpeechBackfillError
 
@@ -189,6 +191,22 @@ class ResultExpired(SpeechServiceError):
         super().__init__(
             f"The result file {without_secrets(url)} refuses its own link ({without_secrets(detail)}). "
             "It was not read. List the transcription's files again: that gives fresh links.",
+            resource=resource,
+        )
+
+
+class ResultsRefused(SpeechServiceError):
+    """The host of the result files refuses fresh links: trouble of the way to it, not of one file."""
+
+    def __init__(self, *, resource: str, transcription_id: str, url: str) -> None:
+        """*url* is a link that was refused; only its host is named."""
+        host = urlsplit(url).netloc.rpartition("@")[2] or "their host"
+        super().__init__(
+            f"Speech resource {resource}: {host} refuses the result files of transcription {transcription_id} under links that "
+            "the service gave moments ago, and not of one file alone (401 or 403). Nothing of this shard was merged, counted as "
+            "missing or submitted again, and nothing is deleted: the results lie at the service until their time to live ends. "
+            f"Check what stands between this machine and {host} (a proxy or gateway, the storage account's firewall or private "
+            "endpoint) and this machine's clock, then clear this task (or run the same command) again.",
             resource=resource,
         )
 
