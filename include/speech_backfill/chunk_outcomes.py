@@ -234,8 +234,13 @@ def from_result(
     return files.row(file, Outcome.TRANSCRIBED, summary=summary, raw_path=raw_path)
 
 
-def from_report(files: ChunkAccounts, seen: Transcription, listing: Listing) -> Iterator[OutcomeRow]:
-    """The outcomes of files without a result: what the report says, else what the transcription as a whole says."""
+def from_report(
+    files: ChunkAccounts, seen: Transcription, listing: Listing, *, purged: bool = False
+) -> Iterator[OutcomeRow]:
+    """The outcomes of files without a result: what the report says, else what the transcription as a whole says.
+
+    *purged*: the service has nothing of it any more. Then only failures are told, which the rest may not have been.
+    """
     whole = seen.status is Status.FAILED
     several = files.placement.chunk.files > 1
     # A report that blames every file alike repeats what is said of the whole: any of them may be good.
@@ -248,9 +253,11 @@ def from_report(files: ChunkAccounts, seen: Transcription, listing: Listing) -> 
             code, message = detail.error_kind or "Unknown", detail.error_message
             retry = can_retry(code, message, alone=not alike)
             yield files.row(file, Outcome.FAILED, code=code, message=message, retry=retry)
-        else:
+        elif not purged:
             message = "the report says it succeeded, but its result file could not be had or read"
             yield files.row(file, Outcome.MISSING, code=OurCode.RESULT_NOT_FOUND, message=message)
+    if purged and not whole:
+        return
     for file in files.left():
         if whole:
             yield files.row(

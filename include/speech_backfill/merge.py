@@ -22,6 +22,7 @@ from speech_backfill.chunk_outcomes import ChunkAccounts, from_report, from_resu
 from speech_backfill.collect import Collector
 from speech_backfill.error_classes import UNREAD, OurCode, can_retry
 from speech_backfill.errors import NotSubmitted, StillRunning
+from speech_backfill.keep import kept_end
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import (
     BUDGET,
@@ -188,7 +189,7 @@ class Merger:
             case None:
                 overdue = record.state == TranscriptionState.GIVEN_UP and "deadline" in (record.problem or "")
                 code = OurCode.OVERDUE if overdue else OurCode.RESULTS_PURGED
-                for row in self._kept(files, parts, local):
+                for row in self._kept(files, record, parts, local):
                     yield row
                 retry = can_retry(code, None, resubmit_purged=self.settings.resubmit_purged)
                 for file in files.left():
@@ -217,8 +218,13 @@ class Merger:
         for row in from_report(files, seen, listing):
             yield row
 
-    def _kept(self, files: ChunkAccounts, parts: PartWriter, local: Path) -> Iterator[OutcomeRow]:
-        """The outcomes of files whose results an earlier merge has kept in the store: nobody needs to pay for them again."""
+    def _kept(
+        self, files: ChunkAccounts, record: TranscriptionRecord, parts: PartWriter, local: Path
+    ) -> Iterator[OutcomeRow]:
+        """The outcomes of files whose results the store has from an earlier merge, or from before the purge (keep.py).
+
+        Nobody needs to pay for them again.
+        """
         path = paths.raw_results(files.placement.chunk.chunk_id, files.placement.attempt)
         try:
             self.store.download(path, local / "kept.ndjson.zst")
@@ -229,7 +235,11 @@ class Merger:
             file = open_files.pop(file_id, None)
             if file is not None:
                 summary = parts.add(file.file_id, file.url, content)
-                yield files.row(file, Outcome.TRANSCRIBED, summary=summary, raw_path=path)
+                raw_path = path if self.settings.keep_raw_results else None
+                yield files.row(file, Outcome.TRANSCRIBED, summary=summary, raw_path=raw_path)
+        end = kept_end(self.store, record)
+        if end is not None:
+            yield from from_report(files, *end, purged=True)
 
     async def _seen(
         self, shard: Shard, placement: Placement, record: TranscriptionRecord

@@ -5,6 +5,7 @@ plans/<plan id>/manifest.parquet             the frozen manifest
 plans/<plan id>/plan.json                    what was planned, by number; written last
 work/<plan id>/r<round>/s<shard>/…           part files of a merged shard, invisible to readers of the tables
 raw/<chunk id>-<attempt>.ndjson.zst          the service's JSON, one object for each transcription
+kept/<chunk id>-<attempt>.json               how it ended, where that was kept before its shard could be merged (keep.py)
 submissions/<2 hex>/<chunk id>-<attempt>.json   that an attempt was about to be submitted (marks.py)
 options/<options id>.json                    the options that files were planned with
 tables/<table>/partition=<key>/…             the published tables (tables/layout.py)
@@ -16,6 +17,8 @@ reports/<key>/<plan id>.json | .md           run reports
 from __future__ import annotations
 
 from speech_backfill.tables.layout import quoted
+
+KEPT_ENDS = "kept/"
 
 
 def chunk_file(chunk_id: str) -> str:
@@ -46,6 +49,11 @@ def part_name(plan_id: str, round_: int, shard: int) -> str:
 def raw_results(chunk_id: str, attempt: int) -> str:
     """The service's JSON of one transcription."""
     return f"raw/{chunk_id}-{attempt}.ndjson.zst"
+
+
+def kept_end(chunk_id: str, attempt: int) -> str:
+    """How a transcription ended and what its report said, kept until its plan is published."""
+    return f"{KEPT_ENDS}{chunk_id}-{attempt}.json"
 
 
 def mark(chunk_id: str, attempt: int) -> str:

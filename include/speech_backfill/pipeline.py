@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from speech_backfill.accounts import StorageAccounts
 from speech_backfill.cleanup import delete_at_service, note_duplicates
 from speech_backfill.duplicates import find_duplicates
+from speech_backfill.keep import Keeper, forget_kept
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import PlanState
 from speech_backfill.ledger.resources import Resources
@@ -85,12 +86,16 @@ class Pipeline:
         return self.ledger.shards(plan_id, round_)
 
     def submit(self, shard: Shard) -> Submitted | NotYet:
-        """Submit what is not submitted yet of *shard*."""
+        """Submit what is not submitted yet of *shard*, and keep what has ended too long ago to wait for its merge."""
 
         async def run() -> Submitted | NotYet:
             async with self.services() as services:
                 poster = Poster(self.ledger, self.store, self.accounts, services, self.settings)
-                return await Submitter(poster).submit_shard(shard)
+                answer = await Submitter(poster).submit_shard(shard)
+                await Keeper(self.ledger, self.store, self.accounts, services, self.settings).keep_shard(
+                    shard
+                )
+                return answer
 
         return asyncio.run(run())
 
@@ -131,6 +136,7 @@ class Pipeline:
         if self.ledger.state(plan_id) is PlanState.OPEN:
             asyncio.run(look())
         report = Publisher(self.ledger, self.store, self.settings).publish(plan_id)
+        forget_kept(self.ledger, self.store, self.settings, plan_id)
         if self.settings.delete_at_service:
 
             async def clean() -> int:

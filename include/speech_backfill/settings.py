@@ -102,7 +102,10 @@ class Settings:
         low=0,
     )
     time_to_live_hours: int = _knob(
-        168, "How long the service keeps a transcription and its results after it has ended.", low=6, high=744
+        168,
+        "How long the service keeps a transcription and its results after it has ended. Where a shard takes longer than a quarter of it, what has ended is kept in the store until it is merged.",
+        low=6,
+        high=744,
     )
     sas_hours: float = _knob(
         96.0, "Life of the read SAS sent with a submission; must outlive the service's queue.", low=1
@@ -157,7 +160,8 @@ class Settings:
         says="Submit again, and pay again for, files whose results the service had deleted before they were fetched.",
     )
     keep_raw_results: bool = _knob(
-        default=True, says="Keep the service's JSON as one compressed object for each transcription."
+        default=True,
+        says="Keep the service's JSON as one compressed object for each transcription. `False`: none past the publication.",
     )
     delete_at_service: bool = _knob(
         default=True, says="Delete ended transcriptions at the service once their partition is published."

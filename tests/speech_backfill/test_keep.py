@@ -1,0 +1,188 @@
+"""A shard that takes longer than results live: what ended early is kept before the service purges it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from fakes.speech_service import KEY, SIGNATURE, Job
+from speech_backfill.collect import Collector
+from speech_backfill.model import Shard
+from speech_backfill.submit import NotYet, Submitted
+from tests.speech_backfill.campaign import ACCOUNT_KEY, Absent, Bad, Campaign, Spoilt
+
+NAMES = [f"call {number:02}.wav" for number in range(9)]
+HOUR = 3600.0
+
+
+@pytest.fixture
+def slow(campaign_with: Callable[..., Campaign]) -> Campaign:
+    """Three chunks of three files, one after the other."""
+    return campaign_with(resources={"east": 1}, max_shards=1)
+
+
+def jobs(campaign: Campaign) -> list[Job]:
+    return sorted(campaign.service.jobs.values(), key=lambda job: job.created_at)
+
+
+def begun(campaign: Campaign) -> Shard:
+    """The first chunk has ended, the second is under way, the third waits for room."""
+    (shard,) = campaign.pipeline.shards(campaign.plan(NAMES).plan_id)
+    assert isinstance(campaign.pipeline.submit(shard), NotYet)
+    campaign.end_all()
+    assert isinstance(campaign.pipeline.submit(shard), NotYet)
+    return shard
+
+
+def to_the_end(campaign: Campaign, shard: Shard) -> None:
+    """Submit the rest; by its end the service has purged the first transcription."""
+    first = jobs(campaign)[0].transcription_id
+    campaign.end_all()
+    assert isinstance(campaign.pipeline.submit(shard), Submitted)
+    campaign.clock.now += campaign.pipeline.settings.time_to_live_hours * HOUR
+    campaign.end_all()
+    campaign.service.forget(first)
+
+
+def kept(campaign: Campaign, folder: str = "raw/") -> int:
+    return sum(1 for _ in campaign.store.list(folder))
+
+
+def test_what_ended_long_before_its_shard_is_transcribed_though_the_service_has_purged_it(
+    slow: Campaign,
+) -> None:
+    shard = begun(slow)
+    slow.clock.now += 44 * HOUR
+    assert isinstance(slow.pipeline.submit(shard), NotYet)
+    to_the_end(slow, shard)
+
+    merged = slow.pipeline.merge(shard)
+
+    assert (merged.transcribed, slow.posts) == (9, 3)
+    slow.pipeline.publish(shard.plan_id)
+    assert slow.texts() == {name: f"words of {name}" for name in NAMES}
+    assert kept(slow) == 3
+    assert kept(slow, "kept/") == 0
+
+
+def test_young_results_are_left_to_the_merge_and_old_ones_are_fetched_once(slow: Campaign) -> None:
+    shard = begun(slow)
+    for hours, fetches in ((40, 0), (3, 4), (1, 4)):  # three results and the report
+        slow.clock.now += hours * HOUR
+        slow.pipeline.submit(shard)
+        assert slow.service.calls["fetch"] == fetches
+    assert kept(slow) == 1
+
+
+def test_the_reasons_of_its_report_outlive_the_purge_and_what_was_not_read_is_not_paid_again(
+    slow: Campaign,
+) -> None:
+    answers = {"00.wav": Bad("Transient"), "01.wav": Spoilt(), "02.wav": Absent()}
+    slow.says = lambda one: answers.get(one[-6:], "words")
+    shard = begun(slow)
+    slow.clock.now += 44 * HOUR
+    slow.pipeline.submit(shard)
+    to_the_end(slow, shard)
+
+    merged = slow.pipeline.merge(shard)
+
+    assert (merged.transcribed, merged.failed, merged.missing, merged.can_retry) == (6, 1, 2, 1)
+    slow.pipeline.publish(shard.plan_id)
+    rows = slow.rows()
+    assert [rows[name]["error_code"] for name in NAMES[:3]] == ["Transient", "ResultsPurged", "ResultsPurged"]
+
+
+def test_one_that_failed_as_a_whole_says_so_after_the_purge(slow: Campaign) -> None:
+    (shard,) = slow.pipeline.shards(slow.plan(NAMES).plan_id)
+    slow.pipeline.submit(shard)
+    slow.service.end(jobs(slow)[0].transcription_id, failed=("Timeout", "too slow for sig=secret"))
+    slow.pipeline.submit(shard)
+    slow.clock.now += 44 * HOUR
+    slow.pipeline.submit(shard)
+    to_the_end(slow, shard)
+
+    merged = slow.pipeline.merge(shard)
+
+    assert (merged.transcribed, merged.failed, merged.can_retry) == (6, 3, 3)
+    assert b"sig=secret" not in b"".join(slow.everything_written().values())
+
+
+@pytest.mark.parametrize("operation", ["get", "files", "fetch"])
+def test_a_failure_to_keep_them_fails_no_submission_and_is_made_good_at_the_next_turn(
+    slow: Campaign, operation: str
+) -> None:
+    shard = begun(slow)
+    slow.clock.now += 44 * HOUR
+    for _ in range(20):
+        slow.service.script(operation, httpx.Response(503))
+    assert isinstance(slow.pipeline.submit(shard), NotYet)
+    assert kept(slow) == 0
+    slow.service._before.clear()
+    assert isinstance(slow.pipeline.submit(shard), NotYet)
+    assert kept(slow) == 1
+
+
+def test_neither_does_a_fault_of_ours(slow: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = begun(slow)
+    slow.clock.now += 44 * HOUR
+
+    async def broken(_: Collector) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(Collector, "listing", broken)
+    assert isinstance(slow.pipeline.submit(shard), NotYet)
+    assert kept(slow) == 0
+
+
+def test_it_takes_no_longer_than_a_turn_may(slow: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = begun(slow)
+    slow.clock.now += 44 * HOUR
+
+    async def hang(_: Collector) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Collector, "listing", hang)
+    monkeypatch.setattr("speech_backfill.keep._SECONDS", 0.05)
+    assert isinstance(slow.pipeline.submit(shard), NotYet)
+    assert kept(slow) == 0
+
+
+def test_one_that_is_purged_already_is_not_asked_for(slow: Campaign) -> None:
+    shard = begun(slow)
+    slow.clock.now += 200 * HOUR
+    slow.service.forget(jobs(slow)[0].transcription_id)
+    slow.end_all()
+    gets = slow.service.calls["get"]
+    assert isinstance(slow.pipeline.submit(shard), Submitted)
+    assert slow.service.calls["get"] == gets
+
+
+def test_where_raw_results_are_not_wanted_they_are_kept_only_until_the_partition_is_published(
+    slow: Campaign,
+) -> None:
+    campaign = slow.with_settings(keep_raw_results=False)
+    shard = begun(campaign)
+    campaign.clock.now += 44 * HOUR
+    campaign.pipeline.submit(shard)
+    assert kept(campaign) == 1
+    to_the_end(campaign, shard)
+    assert campaign.pipeline.merge(shard).transcribed == 9
+    campaign.pipeline.publish(shard.plan_id)
+    assert (kept(campaign), kept(campaign, "kept/")) == (0, 0)
+    assert not [row for row in campaign.rows().values() if isinstance(row["result_object"], str)]
+
+
+def test_what_is_kept_carries_no_secret(slow: Campaign) -> None:
+    slow.says = lambda one: (
+        Bad(message=f"could not get {one}?sig=a-leaked-signature") if one.endswith("00.wav") else "words"
+    )
+    shard = begun(slow)
+    slow.clock.now += 44 * HOUR
+    slow.pipeline.submit(shard)
+    assert kept(slow, "kept/") == 1
+    written = b"".join([*slow.everything_written().values(), slow.raw()])
+    for secret in ("sig=", "a-leaked-signature", ACCOUNT_KEY, KEY, SIGNATURE):
+        assert secret.encode() not in written
