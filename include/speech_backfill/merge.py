@@ -187,13 +187,14 @@ class Merger:
             return
         match seen:
             case None:
-                overdue = record.state == TranscriptionState.GIVEN_UP and "deadline" in (record.problem or "")
+                given_up = record.state == TranscriptionState.GIVEN_UP
+                overdue = given_up and "deadline" in (record.problem or "")
                 code = OurCode.OVERDUE if overdue else OurCode.RESULTS_PURGED
                 for row in self._kept(files, record, parts, local):
                     yield row
                 retry = can_retry(code, None, resubmit_purged=self.settings.resubmit_purged)
                 for file in files.left():
-                    message = record.problem or _PURGED
+                    message = (record.problem if given_up else None) or _PURGED
                     yield files.row(file, Outcome.MISSING, code=code, message=message, retry=retry)
                 return
             case Transcription():

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
+from speech_backfill.error_classes import OurCode, can_retry
 from speech_backfill.errors import EndpointMoved
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import TranscriptionRecord
+from speech_backfill.ledger.resources import Resources
 from speech_backfill.ledger.submissions import Submissions
-from speech_backfill.model import TranscriptionRef
+from speech_backfill.model import Status, TranscriptionRef
 from speech_backfill.services import Services
 from speech_backfill.speech.api import Transcription
-from speech_backfill.speech.errors import NotFound, ServiceUnavailable
+from speech_backfill.speech.errors import NotFound, ServiceUnavailable, without_secrets
+
+log = logging.getLogger(__name__)
 
 _GONE = "the service does not know it any more: its time to live has ended, or somebody deleted it"
 
@@ -84,9 +90,26 @@ async def look(
 
 
 def _record(submissions: Submissions, resource: str, seen: Transcription) -> None:
-    submissions.record_status(
-        TranscriptionRef(resource, seen.transcription_id),
+    ref = TranscriptionRef(resource, seen.transcription_id)
+    news = submissions.record_status(
+        ref,
         seen.status,
         ended_at=seen.last_action_at,
         billed_ms=seen.duration_ms,
+        problem=_problem(submissions, ref, seen),
     )
+    if not news:
+        return
+    aside = Resources(submissions.ledger).heed_end(resource)
+    if aside:
+        log.warning("%s is set aside: %s", resource, aside)
+
+
+def _problem(submissions: Submissions, ref: TranscriptionRef, seen: Transcription) -> str | None:
+    """Why it failed as a whole, where that is not certain to be its audio's own doing."""
+    if seen.status is not Status.FAILED:
+        return None
+    code = seen.error_code or OurCode.TRANSCRIPTION_FAILED
+    if not can_retry(code, seen.error_message, alone=submissions.holds_one_file(ref)):
+        return None
+    return without_secrets(f"{code}: {seen.error_message or 'no reason given'}")

@@ -70,6 +70,22 @@ def test_what_never_ends_is_given_up_and_the_run_ends(campaign_with: Callable[..
     assert (report.missing, report.given_up) == (8, 3)
 
 
+def test_a_run_comes_to_its_end_though_its_only_region_fails_everything(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    campaign = campaign_with(resources={"east": 1}, max_shards=2, files_per_transcription=1)
+
+    def sleep(seconds: float) -> None:
+        campaign.clock.now += seconds
+        for job in campaign.service.jobs.values():
+            if job.status == "NotStarted":
+                campaign.service.end(job.transcription_id, failed=("Internal", "no"))
+
+    report = run_partition(campaign.pipeline, campaign.request(NAMES), tell=lambda _: None, sleep=sleep)
+    assert report is not None
+    assert (report.failed, campaign.posts) == (8, 16)  # each once more, in the repair
+
+
 def test_an_interrupted_run_goes_on_where_it_was(campaign_with: Callable[..., Campaign]) -> None:
     campaign = campaign_with(resources={"east": 1})
     naps = 0

@@ -154,6 +154,40 @@ def test_what_another_ledger_marked_waits_for_the_resource_that_can_not_be_asked
     assert (troubles(two, "east"), troubles(two, "west")) == (0, 1)
 
 
+def test_a_region_that_fails_what_it_takes_gets_little_more_of_it(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    """The east takes everything and fails it within a minute; the west needs ten for each."""
+    campaign = campaign_with(resources={"east": 4, "west": 4}, files_per_transcription=3, max_shards=1)
+    shard = planned(campaign, [f"call {n:03}.wav" for n in range(120)])
+    east, west = campaign.services["east"], campaign.services["west"]
+    for minute in range(1000):
+        if isinstance(campaign.pipeline.submit(shard), Submitted):
+            break
+        campaign.clock.now += 60
+        for job in [one for one in east.jobs.values() if one.status == "NotStarted"]:
+            east.end(job.transcription_id, failed=("InvalidData", "the recordings could not be read"))
+        open_jobs = [one for one in west.jobs.values() if one.status == "NotStarted"]
+        if minute % 10 == 9 and open_jobs:
+            campaign.finish(open_jobs[0], west)
+    assert len(east.jobs) + len(west.jobs) == 40
+    assert len(east.jobs) <= 4 + 6 + minute // 30 + 1  # a window, six tries ever later, then two an hour
+    assert len(west.jobs) >= 15
+
+
+def test_files_that_fail_alone_by_their_own_fault_blame_no_region(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    campaign = campaign_with(resources={"east": 8, "west": 8}, files_per_transcription=1, max_shards=1)
+    shard = planned(campaign)
+    campaign.pipeline.submit(shard)
+    for service in campaign.services.values():
+        for job in service.jobs.values():
+            service.end(job.transcription_id, failed=("InvalidData", "it can't be decoded"))
+    campaign.pipeline.merge(shard)
+    assert (troubles(campaign, "east"), troubles(campaign, "west")) == (0, 0)
+
+
 # --- looking for room -----------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from speech_backfill.ledger import schema
 from speech_backfill.ledger.budgets import limit_ms, spent_ms
 from speech_backfill.ledger.engine import locked
+from speech_backfill.ledger.failures import failing
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import (
     BUDGET,
@@ -152,8 +153,13 @@ class Reservations:
         usable = [one for one in others if one.aside_until <= now and one.resource not in tried]
         # Where the others are in trouble, so is not perhaps the one to keep away from.
         usable = usable or [one for one in allowed if one.aside_until <= now and one.resource not in tried]
+        fails = {one.resource for one in allowed if one.problem and failing(connection, one.resource)}
+        if len(fails) == len(allowed):
+            fails.clear()  # there is nobody better to wait for
         # Nobody else to go to: the trouble may be over, and only a try can tell. One that throttles is left alone.
-        usable = usable or [one for one in allowed if one.troubles and one.resource not in tried]
+        usable = usable or [
+            one for one in allowed if one.troubles and one.resource not in tried and one.resource not in fails
+        ]
         if not usable:
             first = min(allowed, key=lambda one: one.aside_until)
             return SetAside(float(first.aside_until), f"{first.resource}: {first.problem}")
@@ -164,7 +170,9 @@ class Reservations:
             .group_by(_T.c.resource)
         )
         unfinished = {one.resource: one.unfinished for one in counted}
-        roomy = [one.resource for one in usable if unfinished.get(one.resource, 0) < one.window]
+        # One that fails what it takes is tried with one, and gets no more until that has ended well.
+        windows = {one.resource: 1 if one.resource in fails else one.window for one in usable}
+        roomy = [name for name in names if unfinished.get(name, 0) < windows[name]]
         if not roomy:
             return WindowFull(self._unfinished(connection, names), tuple(names))
         if len(roomy) == 1:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from speech_backfill.ledger import schema
 from speech_backfill.ledger.engine import insert_into
+from speech_backfill.ledger.failures import FAILURES, failing, failing_until_its_last
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import UNFINISHED
 from speech_backfill.ledger.speeds import Speed, speeds
@@ -88,13 +89,32 @@ class Resources:
         return now + seconds
 
     def well(self, resource: str) -> None:
-        """*resource* has answered as it should: what troubled it is over."""
+        """*resource* has answered as it should: what troubled it is over, unless it fails what it takes."""
         with self._engine.connect() as connection:
             ill = connection.execute(
                 sa.select(_R.c.resource).where(_R.c.resource == resource, _R.c.problem.is_not(None))
             ).first()
-        if ill is None:
-            return
+            if ill is None or failing(connection, resource):
+                return
+        self._take_back(resource)
+
+    def heed_end(self, resource: str) -> str | None:
+        """A transcription of *resource* has ended: set it aside where it fails what it takes, and take it back where it did.
+
+        Returns why it is set aside. One that is tried again and fails that too is left alone for longer.
+        """
+        with self._engine.connect() as connection:
+            last = failing(connection, resource)
+            works_again = last is None and failing_until_its_last(connection, resource)
+        if works_again:
+            self._take_back(resource)
+        if last is None:
+            return None
+        problem = f"its last {FAILURES} transcriptions or more failed as a whole, the last one with {last}"
+        self.set_aside(resource, problem)
+        return problem
+
+    def _take_back(self, resource: str) -> None:
         with self._engine.begin() as connection:
             connection.execute(
                 _R.update().where(_R.c.resource == resource).values(aside_until=0.0, troubles=0, problem=None)

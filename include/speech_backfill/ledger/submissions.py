@@ -105,12 +105,27 @@ class Submissions:
             connection.execute(row.on_conflict_do_nothing())
 
     def record_status(
-        self, ref: TranscriptionRef, status: Status, *, ended_at: float | None, billed_ms: int | None
-    ) -> None:
-        """Note Azure's word for a transcription; an end is final, and a late word on a given-up one is kept beside it."""
+        self,
+        ref: TranscriptionRef,
+        status: Status,
+        *,
+        ended_at: float | None,
+        billed_ms: int | None,
+        problem: str | None = None,
+    ) -> bool:
+        """Note Azure's word for a transcription; an end is final, and a late word on a given-up one is kept beside it.
+
+        *problem* says why it failed as a whole, where that may be the resource's doing. Returns whether it was under way
+        until now.
+        """
         values: dict[str, Any] = {"status": status}
         if status.ended:
-            values |= {"state": TranscriptionState.ENDED, "ended_at": ended_at, "billed_ms": billed_ms}
+            values |= {
+                "state": TranscriptionState.ENDED,
+                "ended_at": ended_at,
+                "billed_ms": billed_ms,
+                "problem": None if problem is None else problem[:1000],
+            }
         with self._engine.begin() as connection:
             if status.ended:
                 connection.execute(
@@ -121,14 +136,25 @@ class Submissions:
                     )
                     .values(status=status, billed_ms=billed_ms)
                 )
-            connection.execute(
+            changed = connection.execute(
                 _T.update()
                 .where(
                     _T.c.transcription_id == ref.transcription_id,
                     _T.c.state == TranscriptionState.SUBMITTED,
                 )
                 .values(**values)
-            )
+            ).rowcount
+        return bool(changed)
+
+    def holds_one_file(self, ref: TranscriptionRef) -> bool:
+        """Whether a transcription of ours has one audio file only."""
+        query = (
+            sa.select(schema.chunks.c.files)
+            .join(schema.transcriptions)
+            .where(_T.c.transcription_id == ref.transcription_id)
+        )
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar() == 1
 
     def give_up(self, record: TranscriptionRecord, problem: str) -> None:
         """Stop waiting for it: past its deadline, or gone at the service."""
