@@ -156,7 +156,7 @@ class ChunkSubmitter:
         try:
             answer = await self.poster.look_up_first(self.submissions, placement, record)
         except (*_PASSING, Unauthorized, NotFound) as error:
-            answer = Later(self._trouble(error, troubles), str(error))
+            answer = Later(self._trouble(error, troubles), str(error), error)
         if isinstance(answer, Later):
             self.submissions.release(record)
         return answer
@@ -181,7 +181,7 @@ class ChunkSubmitter:
             self._trouble(error, troubles)
             return None
         except _PASSING as error:
-            return Later(self._trouble(error, troubles), str(error))
+            return Later(self._trouble(error, troubles), str(error), error)
         match answer:
             case TranscriptionRef():
                 self.resources.well(record.resource)

@@ -18,11 +18,14 @@ SpeechBackfillError
 ├── LedgerError
 │   ├── LedgerUnavailable         can't be opened or migrated
 │   └── UnknownPlan               a plan id that the ledger does not hold
+├── NothingTaken                  no Speech resource has taken anything for longer than is waited
 ├── BudgetExhausted               a budget did not allow all of a partition
 └── UnexplainedFiles              audio files without an outcome: the partition is not published
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class SpeechBackfillError(Exception):
@@ -236,6 +239,19 @@ class SupersededPlan(SpeechBackfillError):
         super().__init__(
             f"Partition {partition} was planned again since plan {plan_id}, so this run submits nothing more. "
             "What it submitted is taken over by the newer plan. Let the newer run go on; nothing needs to be done here."
+        )
+
+
+class NothingTaken(SpeechBackfillError):
+    """Every resource that a shard's chunks may go to has been tried in vain for so long that waiting on is pointless."""
+
+    def __init__(self, shard: str, *, hours: float, problems: Mapping[str, str]) -> None:
+        """*shard* is its label, *hours* how long is waited, *problems* what was wrong last, by resource."""
+        said = "; ".join(f"{resource}: {problem}" for resource, problem in sorted(problems.items()))
+        super().__init__(
+            f"{shard}: {' and '.join(sorted(problems))} could not be submitted to for {hours:g} hours and more ({said}). Nothing "
+            "was submitted to what is in trouble; what was submitted before goes on and is not paid again. Mend what it names, "
+            "or wait until the region is back, then clear this task (or run the same command) again."
         )
 
 

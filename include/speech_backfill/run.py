@@ -77,10 +77,10 @@ def _round(
             match pipeline.submit(shard):
                 case Submitted():
                     unmerged.append(shard)
-                case NotYet(reason=reason, no_room=no_room):
+                case NotYet(reason=reason, no_room=no_room, shut=shut):
                     note = reason
                     later.append(shard)
-                    if no_room and len({one.residency for one in pipeline.resources}) == 1:
+                    if (no_room or shut) and len({one.residency for one in pipeline.resources}) == 1:
                         later.extend(one for one in unsubmitted if one not in later and one not in unmerged)
                         break
         unsubmitted, waiting = later, []

@@ -127,7 +127,9 @@ class Settings:
         low=0,
     )
     deadline_hours: float = _knob(
-        48.0, "How long a transcription may take before it is given up and its files are repaired.", low=0.001
+        48.0,
+        "How long a transcription may take before it is given up and its files are repaired; and for how long resources that can't be reached, or answer with errors only, are tried again before submit tasks fail.",
+        low=0.001,
     )
     gone_after_seconds: float = _knob(
         120.0,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from speech_backfill.chunk_submission import ChunkSubmitter, NoRoom, Stopped
+from speech_backfill.errors import NothingTaken
 from speech_backfill.ledger.line import Line
 from speech_backfill.ledger.records import Placement, TranscriptionRecord, TranscriptionState
 from speech_backfill.ledger.resources import Resources
@@ -44,6 +45,8 @@ class NotYet:
     ends: int = 1
     no_room: bool = False
     """Whether it is for lack of room: other shards whose files ask for the same residency would meet the same."""
+    shut: bool = False
+    """Whether every resource that its files may go to has just been in trouble: they would meet the same, too."""
 
 
 @dataclass(slots=True)
@@ -81,8 +84,8 @@ class Submitter:
     async def submit_shard(self, shard: Shard) -> Submitted | NotYet:
         """Submit what is not submitted yet.
 
-        Raises UnknownPlan, SupersededPlan, SettingsError, RequestRefused; and Unauthorized, NotSent, ServiceUnavailable and the like
-        where no resource is left that works.
+        Raises UnknownPlan, SupersededPlan, SettingsError, RequestRefused; where no resource is left that works, Unauthorized and
+        the like if a person must mend all of them, and NothingTaken once they were tried in vain for as long as the deadline.
         """
         try:
             return await self._submit(shard)
@@ -147,14 +150,35 @@ class Submitter:
             return self._without_room(shard, made)
         if not made.later:
             return Submitted(tuple(made.refs), made.left)
-        services = self.poster.services
-        allowed = [{one.name for one in services.allowed(residency)} for residency, _ in made.later]
-        if all(some and some <= set(made.troubles) for some in allowed):
-            met = [made.troubles[one] for some in allowed for one in sorted(some)]
-            # What passes by itself is worth another try, whatever else a person has to mend.
-            raise next((one for one in met if not isinstance(one, _FINAL)), met[0])
+        allowed = [self._allowed(residency) for residency, _ in made.later]
+        shut = all(some and some <= set(made.troubles) for some in allowed)
+        met = [made.troubles[one] for some in allowed for one in sorted(some)] if shut else []
+        # What passes by itself is waited for, whatever else a person has to mend.
+        if met and all(isinstance(one, _FINAL) for one in met):
+            raise met[0]
+        self._check_patience(shard, made)
         _, soonest = min(made.later, key=lambda one: one[1].until)
-        return NotYet(soonest.until, soonest.reason)
+        return NotYet(soonest.until, soonest.reason, shut=shut)
+
+    def _check_patience(self, shard: Shard, made: _Pass) -> None:
+        """Raise NothingTaken where all that is waited for is resources that have not worked for as long as the deadline."""
+        hours = self.poster.settings.deadline_hours
+        # A chunk in doubt waits for the resource that may have it, any other for the first that will.
+        wanted = [
+            {later.trouble.resource} if later.trouble is not None else self._allowed(residency)
+            for residency, later in made.later
+        ]
+        # What was in trouble once, and in this pass was not, has not been tried in vain.
+        met = {
+            *made.troubles,
+            *(later.trouble.resource for _, later in made.later if later.trouble is not None),
+        }
+        problems = Resources(self.poster.ledger).in_vain(met, seconds=hours * 3600)
+        if problems and set().union(*wanted) <= set(problems):
+            raise NothingTaken(shard.label, hours=hours, problems=problems)
+
+    def _allowed(self, residency: str) -> set[str]:
+        return {one.name for one in self.poster.services.allowed(residency)}
 
     def _without_room(self, shard: Shard, made: _Pass) -> NotYet:
         """Wait for room in the line of each residency that wants some, or for what comes sooner."""

@@ -23,6 +23,7 @@ _FINAL = RetryRule(
         core.OptionsError,
         core.ManifestError,
         core.UnknownPlan,
+        core.NothingTaken,
         core.BudgetExhausted,
         core.UnexplainedFiles,
         core.SupersededPlan,

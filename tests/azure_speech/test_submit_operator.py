@@ -13,6 +13,7 @@ from azure_speech.triggers.room import RoomTrigger
 from speech_backfill.errors import (
     BudgetExhausted,
     LedgerUnavailable,
+    NothingTaken,
     SettingsError,
     SupersededPlan,
     UnknownPlan,
@@ -40,6 +41,7 @@ FINAL = [
         partition="2026-01-01", budget="b", limit_hours=1, spent_hours=1, files_left=1, hours_left=1
     ),
     SupersededPlan("2026-01-01", "p1"),
+    NothingTaken("a shard", hours=48, problems={"west": "it was not reached"}),
     RequestRefused(resource="west", action="submit", http_status=400, code="InvalidLocale", detail="no"),
     Unauthorized(resource="west", action="submit", http_status=401, detail="no"),
 ]

@@ -96,6 +96,14 @@ ARGUMENTS = [
         },
     ),
     (core.SupersededPlan, {"partition": "day", "plan_id": "0f"}),
+    (
+        core.NothingTaken,
+        {
+            "shard": "day · shard 1 · 2 files",
+            "hours": 48,
+            "problems": {"x": str(speech.NotSent(**CALL, detail="ConnectError: refused"))},
+        },
+    ),
     (core.NotSubmitted, {"shard": "day · shard 1 · 2 files", "chunk_id": "0f"}),
     (
         core.StillRunning,

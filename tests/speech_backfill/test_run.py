@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import httpx
 import pytest
 
 from speech_backfill.run import run_partition
@@ -84,6 +85,27 @@ def test_a_run_comes_to_its_end_though_its_only_region_fails_everything(
     report = run_partition(campaign.pipeline, campaign.request(NAMES), tell=lambda _: None, sleep=sleep)
     assert report is not None
     assert (report.failed, campaign.posts) == (8, 16)  # each once more, in the repair
+
+
+def test_a_run_waits_for_a_region_that_is_down_and_says_so(campaign_with: Callable[..., Campaign]) -> None:
+    """One shard of three asks: the others would meet the same."""
+    campaign = campaign_with(resources={"east": 4}, max_shards=3, files_per_transcription=2)
+    for _ in range(5):
+        campaign.service.script("submit", httpx.ConnectError)
+    lines: list[str] = []
+    turns: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        turns.append(campaign.service.calls["submit"])
+        _sleeper(campaign)(seconds)
+
+    report = run_partition(campaign.pipeline, campaign.request(NAMES), tell=lines.append, sleep=sleep)
+    assert report is not None
+    assert (report.transcribed, campaign.posts) == (8, 5 + 4)
+    assert turns[:5] == [1, 2, 3, 4, 5]
+    said = [one for one in lines if "east was not reached" in one]
+    assert said == [lines[1]]
+    assert said[0].startswith("0 of 3 shards submitted, 0 merged (")
 
 
 def test_an_interrupted_run_goes_on_where_it_was(campaign_with: Callable[..., Campaign]) -> None:

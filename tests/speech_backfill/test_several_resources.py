@@ -9,12 +9,13 @@ from email.utils import formatdate
 import httpx
 import pytest
 
-from speech_backfill.errors import ClockWrong, SettingsError
+from speech_backfill.errors import ClockWrong, NothingTaken, SettingsError
 from speech_backfill.ledger.line import Line
 from speech_backfill.ledger.records import Placement
+from speech_backfill.ledger.resources import ASIDE_SECONDS
 from speech_backfill.model import Shard
 from speech_backfill.post import Poster
-from speech_backfill.speech.errors import NotSent, RequestRefused, Unauthorized
+from speech_backfill.speech.errors import NotFound, RequestRefused, Unauthorized
 from speech_backfill.submit import NotYet, Submitted
 from tests.speech_backfill.campaign import Bad, Campaign
 
@@ -89,13 +90,88 @@ def test_a_chunk_whose_answer_was_lost_waits_for_its_resource_while_the_others_g
     assert jobs(two) == {"east": 1, "west": 3}
 
 
-def test_with_no_resource_left_the_task_fails_and_says_why(two: Campaign) -> None:
+@pytest.mark.parametrize("answer", [httpx.ConnectError, httpx.Response(503)])
+def test_with_every_resource_out_of_reach_the_task_waits_until_the_first_is_tried_again(
+    two: Campaign, answer: object
+) -> None:
+    shard = planned(two)
+    for service in two.services.values():
+        service.script("submit", answer)  # type: ignore[arg-type]
+        service.script("list", *[answer] * 20)  # type: ignore[arg-type]
+
+    waits = two.pipeline.submit(shard)
+
+    assert isinstance(waits, NotYet)
+    assert 0 < waits.until - two.clock.now <= ASIDE_SECONDS
+    for service in two.services.values():
+        service._before.clear()
+    two.clock.now += 600
+    assert isinstance(two.pipeline.submit(shard), Submitted)
+    assert sum(jobs(two).values()) == 4
+
+
+def test_the_wait_names_every_resource_and_what_is_wrong_with_it(two: Campaign) -> None:
     shard = planned(two)
     for service in two.services.values():
         service.script("submit", httpx.ConnectError)
-    with pytest.raises(NotSent):
+    waits = two.pipeline.submit(shard)
+    assert isinstance(waits, NotYet)
+    assert "east was not reached" in waits.reason
+    assert "west was not reached" in waits.reason
+
+
+def test_with_no_resource_left_that_a_person_need_not_mend_the_task_fails_and_says_why(two: Campaign) -> None:
+    shard = planned(two)
+    two.services["east"].script("submit", httpx.Response(401))
+    two.services["west"].script("submit", httpx.Response(404))
+    with pytest.raises((Unauthorized, NotFound)):
         two.pipeline.submit(shard)
     assert isinstance(two.pipeline.submit(shard), Submitted)
+
+
+def waited(campaign: Campaign, shard: Shard) -> float:
+    """Hours until it fails, coming back whenever it says."""
+    began, said = campaign.clock.now, ""
+    for _ in range(1000):
+        try:
+            answer = campaign.pipeline.submit(shard)
+        except NothingTaken as error:
+            said = str(error)
+            break
+        assert isinstance(answer, NotYet)
+        campaign.clock.now = max(campaign.clock.now, answer.until)
+    assert "west was not reached" in said
+    return (campaign.clock.now - began) / 3600
+
+
+def test_a_wait_for_resources_ends_when_the_deadline_of_transcriptions_has_passed(two: Campaign) -> None:
+    shard = planned(two)
+    for service in two.services.values():
+        service.script("submit", *[httpx.ConnectError] * 2000)
+    assert 48 <= waited(two, shard) < 50
+    with pytest.raises(NothingTaken):
+        two.pipeline.submit(shard)
+    for service in two.services.values():
+        service._before.clear()
+    assert isinstance(two.pipeline.submit(shard), Submitted)
+
+
+def test_a_chunk_in_doubt_waits_as_long_for_the_one_resource_that_may_have_it(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    """The west has taken it or not, and is gone; that the east works is of no use to it."""
+    campaign = campaign_with(resources={"west": 8, "east": 8}, max_shards=1)
+    shard = planned(campaign)
+    west = campaign.services["west"]
+
+    def gone(request: httpx.Request) -> httpx.Response:
+        west.script("list", *[httpx.ConnectError] * 5000)
+        west.script("submit", *[httpx.ConnectError] * 5000)
+        raise httpx.ReadTimeout("gone", request=request)
+
+    west.script_after("submit", gone)
+    assert 48 <= waited(campaign, shard) < 50
+    assert jobs(campaign) == {"west": 1, "east": 3}
 
 
 def test_a_mended_connection_is_used_at_once_where_it_is_the_only_one(campaign: Campaign) -> None:

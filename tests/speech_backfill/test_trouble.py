@@ -16,7 +16,7 @@ from speech_backfill.ledger.resources import Resources
 from speech_backfill.marks import leave_mark
 from speech_backfill.model import Shard
 from speech_backfill.room import Room
-from speech_backfill.speech.errors import NotSent, RequestRefused, Unauthorized
+from speech_backfill.speech.errors import RequestRefused, Unauthorized
 from speech_backfill.submit import NotYet, Submitted
 from tests.speech_backfill.campaign import Campaign
 
@@ -96,12 +96,16 @@ def test_such_a_tier_everywhere_is_said_for_good(two: Campaign) -> None:
         two.pipeline.submit(planned(two))
 
 
-def test_what_passes_by_itself_is_said_before_what_a_person_must_mend(two: Campaign) -> None:
-    """Airflow tries again: west may be back by then, whatever the key of east."""
-    two.services["east"].script("submit", httpx.Response(401))
+def test_what_passes_by_itself_is_waited_for_whatever_else_a_person_must_mend(two: Campaign) -> None:
+    """West may be back in a minute, whatever the key of east."""
+    shard = planned(two)
+    always(two, "east", "submit", httpx.Response(401))
     two.services["west"].script("submit", httpx.ConnectError)
-    with pytest.raises(NotSent):
-        two.pipeline.submit(planned(two))
+    waits = two.pipeline.submit(shard)
+    assert isinstance(waits, NotYet)
+    two.clock.now = waits.until
+    assert isinstance(two.pipeline.submit(shard), Submitted)
+    assert len(two.services["west"].jobs) == 4
 
 
 def test_files_whose_only_allowed_resource_is_shut_to_us_fail_the_task(two: Campaign) -> None:
@@ -259,8 +263,8 @@ def test_a_shard_that_fails_leaves_the_line(two: Campaign) -> None:
     line = Line(two.pipeline.ledger)
     line.stand(shard, chunks=4, pause=lambda _: 3600)
     for service in two.services.values():
-        service.script("submit", httpx.ConnectError)
-    with pytest.raises(NotSent):
+        service.script("submit", httpx.Response(401))
+    with pytest.raises(Unauthorized):
         two.pipeline.submit(shard)
     other = replace(shard, index=shard.index + 1)
     assert line.stand(other, chunks=1, pause=lambda _: 1)[0] == 0

@@ -207,6 +207,7 @@ class SetAside:
 
     until: float
     problem: str
+    """What is wrong with each."""
 
 
 @dataclass(frozen=True, slots=True)

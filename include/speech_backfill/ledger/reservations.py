@@ -161,8 +161,9 @@ class Reservations:
             one for one in allowed if one.troubles and one.resource not in tried and one.resource not in fails
         ]
         if not usable:
-            first = min(allowed, key=lambda one: one.aside_until)
-            return SetAside(float(first.aside_until), f"{first.resource}: {first.problem}")
+            aside = sorted(allowed, key=lambda one: one.aside_until)
+            problems = "; ".join(f"{one.resource}: {one.problem}" for one in aside)
+            return SetAside(float(aside[0].aside_until), problems)
         names = [one.resource for one in usable]
         counted = connection.execute(
             sa.select(_T.c.resource, sa.func.count().label("unfinished"))

@@ -5,7 +5,7 @@ Shared by all workers, so that what one has found out about a resource holds for
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -80,13 +80,26 @@ class Resources:
                 return float(row.aside_until)
             troubles = 0 if seconds is not None else row.troubles + 1
             if seconds is None:
-                seconds = min(ASIDE_SECONDS * 2.0 ** min(troubles - 1, 20), LONGEST_ASIDE_SECONDS)
+                seconds = _pause_seconds(troubles)
             connection.execute(
                 _R.update()
                 .where(_R.c.resource == resource)
                 .values(aside_until=now + seconds, troubles=troubles, problem=problem[:1000])
             )
         return now + seconds
+
+    def in_vain(self, resources: Collection[str], *, seconds: float) -> dict[str, str]:
+        """Those of *resources* that have been tried in vain, again and again, for so long; and what was wrong last.
+
+        Only time in which they were set aside counts: nobody may have wanted anything of them in between.
+        """
+        query = sa.select(_R.c.resource, _R.c.troubles, _R.c.problem).where(_R.c.resource.in_(resources))
+        with self._engine.connect() as connection:
+            return {
+                row.resource: row.problem or ""
+                for row in connection.execute(query)
+                if row.troubles > 1 and sum(map(_pause_seconds, range(1, row.troubles))) >= seconds
+            }
 
     def well(self, resource: str) -> None:
         """*resource* has answered as it should: what troubled it is over, unless it fails what it takes."""
@@ -159,6 +172,11 @@ class Resources:
             connection.execute(
                 _R.update().where(_R.c.resource == resource, _R.c.allowance_at < at).values(allowance_at=at)
             )
+
+
+def _pause_seconds(troubles: int) -> float:
+    """How long the resource is left alone the so-many-th time in a row."""
+    return float(min(ASIDE_SECONDS * 2.0 ** min(troubles - 1, 20), LONGEST_ASIDE_SECONDS))
 
 
 def regions(connection: sa.Connection) -> dict[str, list[str]]:
