@@ -89,14 +89,16 @@ class Reservations:
             chosen = self._choose(
                 connection, placement, resources, now=now, tried=tried, assumed_speed=assumed_speed
             )
+            if isinstance(chosen, NoneAllowed):
+                return chosen
+            # Room or not: who waits for room that the budget would not let it use keeps what is paid from being merged.
+            # Here and not before, for whoever locks resources and a budget locks them in this order.
+            over = None if plan.budget is None else self._over(connection, placement, plan.budget)
+            if over is not None:
+                self._stop(connection, placement, BUDGET)
+                return over
             if not isinstance(chosen, str):
                 return chosen
-            if plan.budget is not None:
-                limit = limit_ms(connection, self._engine, plan.budget)
-                spent = spent_ms(connection, plan.budget)
-                if limit is not None and spent + placement.chunk.audio_ms > limit:
-                    self._stop(connection, placement, BUDGET)
-                    return OverBudget(plan.budget, limit, spent)
             self._stop(connection, placement, None)
             values = {
                 "token": placement.token,
@@ -130,6 +132,14 @@ class Reservations:
         """Note that *placement* is not submitted, and why."""
         with self._engine.begin() as connection:
             self._stop(connection, placement, why)
+
+    def _over(self, connection: sa.Connection, placement: Placement, budget: str) -> OverBudget | None:
+        """What of *budget* is spent, if the chunk does not fit into the rest; its row locked until the transaction ends."""
+        limit = limit_ms(connection, self._engine, budget)
+        if limit is None:
+            return None
+        spent = spent_ms(connection, budget)
+        return OverBudget(budget, limit, spent) if spent + placement.chunk.audio_ms > limit else None
 
     def _choose(
         self,

@@ -12,7 +12,15 @@ from speech_backfill.ledger import schema
 from speech_backfill.ledger.budgets import COMMAND, Budgets
 from speech_backfill.ledger.engine import locked
 from speech_backfill.ledger.ledger import Ledger
-from speech_backfill.ledger.records import Budget, OverBudget, Placement, Reserved, TranscriptionState
+from speech_backfill.ledger.records import (
+    Budget,
+    OverBudget,
+    Placement,
+    Reserved,
+    SetAside,
+    TranscriptionState,
+    WindowFull,
+)
 from speech_backfill.ledger.reservations import Reservations
 from speech_backfill.ledger.resources import Resources
 from speech_backfill.ledger.restore import restore_chunk
@@ -67,6 +75,23 @@ def test_what_does_not_fit_is_noted_and_goes_on_when_the_budget_is_raised(ledger
     Budgets(ledger).set(Budget("day", 1200))
     assert isinstance(reserve(ledger, two), Reserved)
     assert [one.stopped for one in ledger.placements("p1", 0)] == [None, None]
+
+
+@pytest.mark.parametrize("why", ["its window is full", "it is set aside"])
+def test_a_spent_budget_is_said_where_there_is_no_room_as_well(ledger: Ledger, why: str) -> None:
+    """Nobody has to wait for room to learn that it may not be used; what fits waits."""
+    (first,) = committed(ledger, "p1", chunk("a", audio_ms=600), partition="other")
+    assert isinstance(reserve(ledger, first), Reserved)
+    if why == "its window is full":
+        Resources(ledger).register("east", window=1, region="eastus")
+    else:
+        Resources(ledger).set_aside("east", "it is throttling", seconds=60)
+    fits, not_any_more = committed(
+        ledger, "p2", chunk("b", audio_ms=600), chunk("c", audio_ms=1001), budget_ms=1000
+    )
+    assert isinstance(reserve(ledger, fits), WindowFull | SetAside)
+    assert reserve(ledger, not_any_more) == OverBudget("day", 1000, 0)
+    assert [one.stopped for one in ledger.placements("p2", 0)] == [None, "budget"]
 
 
 def test_a_transcription_that_two_plans_share_counts_once(ledger: Ledger) -> None:
