@@ -127,7 +127,7 @@ def test_a_refused_row_is_free_again(ledger: Ledger, submissions: Submissions) -
     one, two = committed(ledger, "p1", chunk("a"), chunk("b"), budget_ms=1000)
     first = _reserve(ledger, one)
     assert isinstance(first, Reserved)
-    assert isinstance(_reserve(ledger, two), WindowFull)
+    assert isinstance(_reserve(ledger, two), OverBudget)
     submissions.record_refused(first.record, "throttled")
     second = _reserve(ledger, two)
     assert isinstance(second, Reserved)  # neither window nor budget is taken any more
