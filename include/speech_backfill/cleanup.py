@@ -6,7 +6,7 @@ import json
 import logging
 
 from speech_backfill import paths
-from speech_backfill.errors import SpeechBackfillError
+from speech_backfill.errors import SpeechBackfillError, StoreError
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import PlanState, TranscriptionState
 from speech_backfill.ledger.submissions import Submissions
@@ -30,8 +30,13 @@ async def delete_at_service(ledger: Ledger, store: Store, services: Services, pl
     if ledger.plan(plan_id).state is not PlanState.PUBLISHED:
         return 0
     submissions, gone = Submissions(ledger), 0
+    try:
+        unread = _unread(ledger, store, plan_id)
+    except (StoreError, FileNotFoundError) as error:
+        log.warning("%s: nothing is deleted, for what was read of it is not known: %s", plan_id, error)
+        return 0
     # Another partition's plan may have adopted a chunk and not have merged it yet: it deletes it in its turn.
-    kept = ledger.wanted_by_others(plan_id) | _unread(ledger, store, plan_id)
+    kept = ledger.wanted_by_others(plan_id) | unread
     records = submissions.of_plan(plan_id)
     again = {one.chunk_id: one.attempt for one in records if one.status == Status.SUCCEEDED}
     settled = [
@@ -62,7 +67,7 @@ async def delete_at_service(ledger: Ledger, store: Store, services: Services, pl
 
 
 def _unread(ledger: Ledger, store: Store, plan_id: str) -> set[str]:
-    """Chunks of the plan with a file of which no result, or none that can be read, was had."""
+    """Chunks of the plan with a file of which no result, or none that can be read, was had. Raises StoreError, FileNotFoundError."""
     found: set[str] = set()
     for round_ in range(ledger.rounds(plan_id)):
         for shard in ledger.shards(plan_id, round_):

@@ -1,8 +1,9 @@
 """Fetch what the service has for an ended transcription: its report and its result files, in a fixed order, a few at a time.
 
-What is under way and not worked on yet is bounded in number and in bytes. Expired links are renewed by listing the files again. A file that can't be had costs itself only, but where the host refuses
-others as well, all of them can't be had for now, and that is raised: to count them as missing would mean to pay for them again.
-One that can't be read is downloaded once more: transcribing its audio again would be paid for, and a download is not.
+What is under way and not worked on yet is bounded in number and in bytes. Expired links are renewed by listing the files
+again. A file that can't be had costs itself only, but where the host refuses others as well, all of them can't be had for
+now, and that is raised: to count them as missing would mean to pay for them again. One that can't be read is downloaded once
+more: transcribing its audio again would be paid for, and a download is not.
 """
 
 from __future__ import annotations

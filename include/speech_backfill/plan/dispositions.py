@@ -175,7 +175,8 @@ def decide_only_failed(
 ) -> None:
     """Make the view `from_prior` from `prior`, `own` and `residencies` (chunk_id, residency): submit what is failed or missing.
 
-    Files whose chunk was free to go anywhere, or is not among them, get *residency*. No line is decided about: the table `decisions` is empty.
+    Files whose chunk was free to go anywhere, or is not among them, get *residency*. No line is decided about: the table
+    `decisions` is empty.
     """
     connection.execute(
         f"CREATE TABLE decisions (line BIGINT, disposition {_DISPOSITION}, transcribed_in VARCHAR)"

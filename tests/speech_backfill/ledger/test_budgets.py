@@ -145,26 +145,15 @@ def test_the_limit_is_what_was_said_last(ledger: Ledger) -> None:
 def test_the_next_run_of_a_backfill_does_not_set_back_what_was_typed_meanwhile(ledger: Ledger) -> None:
     """All runs of a backfill carry the same conf; a brake must hold while most of them are still queued."""
     budgets = Budgets(ledger)
-    for day, typed in ((1, 0), (2, 9000)):
-        committed(
-            ledger,
-            f"p{day}",
-            chunk(f"c{day}"),
-            partition=f"day {day}",
-            budget="november",
-            budget_ms=1000,
-            run_key=f"{day}",
-        )
+
+    def planned(day: str) -> None:
+        made = chunk(f"chunk {day}")
+        committed(ledger, day, made, partition=day, run_key=day, budget="november", budget_ms=1000)
+
+    planned("the first")
+    for day, typed in (("the second", 0), ("the third", 9000)):
         budgets.set(Budget("november", typed))
-        committed(
-            ledger,
-            f"q{day}",
-            chunk(f"d{day}"),
-            partition=f"next {day}",
-            budget="november",
-            budget_ms=1000,
-            run_key=f"n{day}",
-        )
+        planned(day)
         state = budgets.of("november")
         assert state is not None
         assert (state.limit_ms, state.set_by) == (typed, COMMAND)

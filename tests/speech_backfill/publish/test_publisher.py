@@ -423,3 +423,17 @@ def test_settings_without_clean_up_leave_the_transcriptions(campaign: Campaign) 
     )
     kept.run(NAMES[:3])
     assert len(campaign.service.jobs) == 1
+
+
+def test_cleaning_up_after_a_publication_never_fails_it(campaign: Campaign) -> None:
+    """Which files were read is not known where a merge's record is gone: then nothing is deleted."""
+    campaign.with_settings(delete_at_service=False).run(NAMES[:3])
+    plan_id = next(one.plan_id for one in campaign.pipeline.ledger.partitions())
+    (record,) = [one.path for one in campaign.store.list("") if one.path.endswith("merged.json")]
+    content = campaign.store.get(record)
+    campaign.store.delete(record)
+    assert campaign.pipeline.publish(plan_id).transcribed == 3
+    assert len(campaign.service.jobs) == 1
+    campaign.store.put(record, content)
+    campaign.pipeline.publish(plan_id)
+    assert not campaign.service.jobs
