@@ -260,4 +260,5 @@ class ChunkSubmitter:
             resources=self.poster.services.names,
             tried=tried,
             assumed_speed=settings.audio_speed,
+            linger_seconds=settings.linger_seconds,
         )

@@ -22,7 +22,7 @@ from speech_backfill.chunk_outcomes import ChunkAccounts, read_results
 from speech_backfill.collect import Collector, Listing
 from speech_backfill.errors import SettingsError, StoreError
 from speech_backfill.ledger.ledger import Ledger
-from speech_backfill.ledger.records import Placement, PlanState, TranscriptionRecord
+from speech_backfill.ledger.records import Placement, PlanState, TranscriptionRecord, TranscriptionState
 from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import Shard, Status
 from speech_backfill.raw_results import raw_results, write_line
@@ -55,15 +55,16 @@ class Keeper:
     services: Services
     settings: Settings
 
-    async def keep_shard(self, shard: Shard) -> int:
+    async def keep_shard(self, shard: Shard, *, last: bool = False) -> int:
         """Keep what is due of *shard*, the oldest first, for a few minutes at the most; returns how many were kept.
 
+        *last*: all of it is submitted, so there is no other turn before the merge.
         Raises nothing: what can't be kept is logged, and is tried again at the shard's next turn.
         """
         kept, troubled = 0, set[str]()
         try:
             async with asyncio.timeout(_SECONDS):
-                for placement, record in self._due(shard):
+                for placement, record in self._due(shard, last=last):
                     if record.resource in troubled or self._is_kept(record):
                         continue
                     try:
@@ -86,10 +87,23 @@ class Keeper:
             log.info("%s: the results of %d transcriptions are kept until the merge", shard.label, kept)
         return kept
 
-    def _due(self, shard: Shard) -> list[tuple[Placement, TranscriptionRecord]]:
-        """What ended a share of the time to live ago, is there still by that, and has not been accounted for."""
+    def _due(self, shard: Shard, *, last: bool) -> list[tuple[Placement, TranscriptionRecord]]:
+        """What ended a share of the time to live ago, is there still by that, and has not been accounted for.
+
+        Where this is the last turn: what will have ended so long ago when the last of the shard should be done.
+        """
         seconds, now = self.settings.time_to_live_hours * 3600, self.ledger.clock()
         records = Submissions(self.ledger).of_shard(shard)
+        then = max(
+            [
+                now,
+                *(
+                    one.due_at(0.0) or now
+                    for one in records.values()
+                    if last and one.state is TranscriptionState.SUBMITTED
+                ),
+            ]
+        )
         found = [
             (record.ended_at, placement, record)
             for placement in self.ledger.shard_placements(shard)
@@ -97,7 +111,8 @@ class Keeper:
             and record.status in _ENDED
             and record.settled_at is None
             and record.ended_at is not None
-            and record.ended_at + seconds * _SHARE <= now < record.ended_at + seconds
+            and record.ended_at + seconds * _SHARE <= then
+            and now < record.ended_at + seconds
         ]
         return [(placement, record) for _, placement, record in sorted(found, key=lambda one: one[0])]
 

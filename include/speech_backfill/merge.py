@@ -26,6 +26,7 @@ from speech_backfill.keep import kept_end
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import (
     BUDGET,
+    OVERDUE,
     Placement,
     PlanState,
     TranscriptionRecord,
@@ -188,7 +189,7 @@ class Merger:
         match seen:
             case None:
                 given_up = record.state == TranscriptionState.GIVEN_UP
-                overdue = given_up and "deadline" in (record.problem or "")
+                overdue = given_up and (record.problem or "").startswith(OVERDUE)
                 code = OurCode.OVERDUE if overdue else OurCode.RESULTS_PURGED
                 for row in self._kept(files, record, parts, local):
                     yield row

@@ -7,7 +7,7 @@ import logging
 from speech_backfill.error_classes import OurCode, can_retry
 from speech_backfill.errors import EndpointMoved
 from speech_backfill.ledger.ledger import Ledger
-from speech_backfill.ledger.records import TranscriptionRecord
+from speech_backfill.ledger.records import OVERDUE, TranscriptionRecord
 from speech_backfill.ledger.resources import Resources
 from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import Status, TranscriptionRef
@@ -20,11 +20,24 @@ log = logging.getLogger(__name__)
 _GONE = "the service does not know it any more: its time to live has ended, or somebody deleted it"
 
 
-async def record_ends(ledger: Ledger, services: Services, resource: str, *, gone_after_seconds: float) -> int:
-    """LIST *resource* once from the oldest transcription under way; returns how many are unfinished still."""
+async def record_ends(
+    ledger: Ledger,
+    services: Services,
+    resource: str,
+    *,
+    gone_after_seconds: float,
+    linger_seconds: float = 0.0,
+) -> int:
+    """LIST *resource* once from the oldest transcription under way; returns how many are unfinished still.
+
+    What was given up at its deadline, *linger_seconds* ago at the most, is under way too.
+    """
     submissions = Submissions(ledger)
+    lingering = submissions.lingering(resource, seconds=linger_seconds)
     under_way = {
-        one.transcription_id: one for one in submissions.unfinished(resource) if one.transcription_id
+        one.transcription_id: one
+        for one in (*submissions.unfinished(resource), *lingering)
+        if one.transcription_id
     }
     if not under_way:
         return 0
@@ -36,7 +49,7 @@ async def record_ends(ledger: Ledger, services: Services, resource: str, *, gone
             _record(submissions, resource, seen)
             del under_way[seen.transcription_id]
         unlisted.discard(seen.transcription_id)
-    for transcription_id in unlisted & under_way.keys():
+    for transcription_id in unlisted & under_way.keys() - {one.transcription_id for one in lingering}:
         # Deleted by somebody, or purged: only asking for it by its id is proof, for a list may lag.
         try:
             if (
@@ -53,9 +66,11 @@ async def record_ends(ledger: Ledger, services: Services, resource: str, *, gone
 
 def past_deadline(record: TranscriptionRecord, *, now: float, deadline_hours: float) -> str | None:
     """Why a transcription that has not ended is to be given up; None while it is within its deadline."""
-    if record.submitted_at is None or now < record.submitted_at + deadline_hours * 3600:
+    due_at = record.due_at(deadline_hours)
+    if due_at is None or record.submitted_at is None or now < due_at:
         return None
-    return f"past its deadline of {deadline_hours:g} hours; it was given up and left alone at the service"
+    hours = round((due_at - record.submitted_at) / 3600, 1)
+    return f"{OVERDUE} of {hours:g} hours; it was given up and left alone at the service"
 
 
 async def look(

@@ -93,7 +93,7 @@ class Pipeline:
                 poster = Poster(self.ledger, self.store, self.accounts, services, self.settings)
                 answer = await Submitter(poster).submit_shard(shard)
                 await Keeper(self.ledger, self.store, self.accounts, services, self.settings).keep_shard(
-                    shard
+                    shard, last=isinstance(answer, Submitted)
                 )
                 return answer
 

@@ -98,7 +98,7 @@ class Poster:
             if answer is not None:
                 return answer
             leave_mark(self.store, record, now=self.ledger.clock(), heeded=mark)
-        urls = self._content_urls(placement)
+        urls = self._content_urls(placement, record)
         try:
             record = submissions.about_to_post(
                 record,
@@ -267,13 +267,18 @@ class Poster:
     def _endpoint(self, resource: str) -> str:
         return self.services.resources[resource].endpoint
 
-    def _content_urls(self, placement: Placement) -> list[str]:
-        """The chunk's URLs with a read SAS each, minted now; plain ones where the service reads by its own identity."""
+    def _content_urls(self, placement: Placement, record: TranscriptionRecord) -> list[str]:
+        """The chunk's URLs with a read SAS each, minted now; plain ones where the service reads by its own identity.
+
+        A SAS outlives the moment at which the transcription is given up: until then its region may begin with it.
+        """
         files = read_chunk(self.store, placement.chunk.chunk_id)
         if self.settings.source_access == "identity":
             return [one.url for one in files]
+        until_given_up = (record.expected_seconds or 0.0) / 3600 + self.settings.deadline_hours
+        hours = max(self.settings.sas_hours, until_given_up)
         signers = {
-            account.name: account.signer(now=self.ledger.clock(), hours=self.settings.sas_hours)
+            account.name: account.signer(now=self.ledger.clock(), hours=hours)
             for account in self.accounts.accounts
         }
         urls = []

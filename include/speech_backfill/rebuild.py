@@ -277,7 +277,10 @@ class Rebuilder:
     def _marked(self, found: _Found) -> None:
         """Note submissions that were marked and that nobody else knows of: they are looked for before anything is submitted."""
         now = self.ledger.clock()
-        life = (self.settings.time_to_live_hours + self.settings.deadline_hours) * 3600
+        settings, windows = self.settings, [one.window for one in self.services.resources.values()]
+        # What a full window of the largest chunks takes stands before the deadline.
+        queue_hours = max(windows, default=0) * settings.hours_per_transcription / settings.audio_speed
+        life = (queue_hours + settings.deadline_hours + settings.time_to_live_hours) * 3600
         for one in self.store.list("submissions/"):
             match = _MARK.fullmatch(one.path.rpartition("/")[2])
             if match is None or (match[1], int(match[2])) in found.attempts:

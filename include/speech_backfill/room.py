@@ -31,7 +31,11 @@ class Room:
         settings, ledger = self.poster.settings, self.poster.ledger
         try:
             await record_ends(
-                ledger, self.poster.services, resource, gone_after_seconds=settings.gone_after_seconds
+                ledger,
+                self.poster.services,
+                resource,
+                gone_after_seconds=settings.gone_after_seconds,
+                linger_seconds=settings.linger_seconds,
             )
         except EndpointMoved as error:
             # A person has to act on that one; those who wait for room here are others.

@@ -128,7 +128,7 @@ class Settings:
     )
     deadline_hours: float = _knob(
         48.0,
-        "How long a transcription may take before it is given up and its files are repaired; and for how long resources that can't be reached, or answer with errors only, are tried again before submit tasks fail.",
+        "How long a transcription may take before it is given up and its files are repaired, on top of what its region is expected to need for it and for what stands before it there; and for how long resources that can't be reached, or answer with errors only, are tried again before submit tasks fail.",
         low=0.001,
     )
     gone_after_seconds: float = _knob(
@@ -211,6 +211,11 @@ class Settings:
                 f"{PREFIX}STORE", "it is not set", "Set it to a folder or az://container/prefix."
             )
         return self.store
+
+    @property
+    def linger_seconds(self) -> float:
+        """How long what was given up at its deadline still counts as worked on: as long again."""
+        return self.deadline_hours * 3600
 
     @property
     def speech_connection_ids(self) -> tuple[str, ...]:

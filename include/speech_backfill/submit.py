@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -33,6 +34,8 @@ class Submitted:
     refs: tuple[TranscriptionRef, ...]
     stopped: int = 0
     """Chunks that did not fit the budget any more."""
+    due_at: Mapping[TranscriptionRef, float] = field(default_factory=dict)
+    """When each of them is given up if it has not ended (seconds since 1970)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ class Submitter:
         if made.no_room:
             return self._without_room(shard, made)
         if not made.later:
-            return Submitted(tuple(made.refs), made.left)
+            return Submitted(tuple(made.refs), made.left, self._due_at(shard))
         allowed = [self._allowed(residency) for residency, _ in made.later]
         shut = all(some and some <= set(made.troubles) for some in allowed)
         met = [made.troubles[one] for some in allowed for one in sorted(some)] if shut else []
@@ -159,6 +162,11 @@ class Submitter:
         self._check_patience(shard, made)
         _, soonest = min(made.later, key=lambda one: one[1].until)
         return NotYet(soonest.until, soonest.reason, shut=shut)
+
+    def _due_at(self, shard: Shard) -> dict[TranscriptionRef, float]:
+        hours = self.poster.settings.deadline_hours
+        records = Submissions(self.poster.ledger).of_shard(shard).values()
+        return {one.ref: due for one in records if one.ref and (due := one.due_at(hours)) is not None}
 
     def _check_patience(self, shard: Shard, made: _Pass) -> None:
         """Raise NothingTaken where all that is waited for is resources that have not worked for as long as the deadline."""

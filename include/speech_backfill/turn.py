@@ -81,7 +81,11 @@ class Turns:
         by_region: dict[str, list[str]] = {}
         for one in allowed:
             by_region.setdefault(region_of(one.name, one.region), []).append(one.name)
-        found = Resources(self.ledger).backlogs(assumed_speed=self.settings.audio_speed, by_region=by_region)
+        found = Resources(self.ledger).backlogs(
+            assumed_speed=self.settings.audio_speed,
+            by_region=by_region,
+            linger_seconds=self.settings.linger_seconds,
+        )
         rates = [
             1 / max(one.speed.seconds_each, 0.001) for one in found if one.speed.seconds_each is not None
         ]

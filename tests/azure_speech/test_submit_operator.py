@@ -88,11 +88,11 @@ def operator(*answers):
 
 
 def test_a_submitted_shard_is_returned_as_references():
-    task = operator(Submitted((ONE, TWO)))
+    task = operator(Submitted((ONE, TWO), due_at={ONE: 1000.0}))
 
     assert task.execute({}) == [
-        {"resource": "west", "transcription_id": "t1"},
-        {"resource": "north", "transcription_id": "t2"},
+        {"resource": "west", "transcription_id": "t1", "due_at": 1000.0},
+        {"resource": "north", "transcription_id": "t2", "due_at": None},
     ]
     assert task.core.asked == [SHARD]
 
@@ -119,7 +119,7 @@ def test_after_the_wait_the_core_is_asked_again():
 
     result = task.resume_execution("resume", {"event": RoomEvent((ONE,)).to_dict()}, {})
 
-    assert result == [{"resource": "west", "transcription_id": "t1"}]
+    assert result == [{"resource": "west", "transcription_id": "t1", "due_at": None}]
     assert task.core.asked == [SHARD, SHARD]
 
 

@@ -55,6 +55,19 @@ def test_settings_fill_what_is_not_given(monkeypatch):
     assert trigger.deadline_at == pytest.approx(time.time() + 48 * 3600, abs=60)
 
 
+def test_it_waits_until_the_last_is_due_where_that_is_later():
+    soon, late = time.time() + 3600, time.time() + 100 * 3600
+    refs = [{"transcription_id": "a", "due_at": late}, {"transcription_id": "b", "due_at": None}]
+
+    assert deferred(sensor(refs)).trigger.deadline_at == late
+    assert deferred(sensor([{"transcription_id": "a", "due_at": soon}])).trigger.deadline_at == pytest.approx(
+        time.time() + 48 * 3600, abs=60
+    )
+    assert deferred(sensor(refs, deadline_hours=2)).trigger.deadline_at == pytest.approx(
+        time.time() + 7200, abs=60
+    )
+
+
 def test_transcriptions_that_someone_else_submitted_are_named_by_id_or_address():
     address = "https://west.example/speechtotext/transcriptions/788a1f24?api-version=2024-11-15"
 

@@ -267,8 +267,9 @@ def _whole(folder):
                     campaign.service.end(ref.transcription_id, failed=("", ""))
                 if what == "purged":
                     campaign.service.forget(ref.transcription_id)
-                hours = campaign.pipeline.settings.deadline_hours if what == "overdue" else 1
-                campaign.clock.now += hours * 3600
+                campaign.clock.now += 3600
+                if what == "overdue":
+                    campaign.pass_deadlines()
                 campaign.pipeline.merge(shard)
                 campaign.pipeline.publish(summary.plan_id)
                 yield from _published(campaign, what)

@@ -253,6 +253,12 @@ class Campaign:
                 if job.status in {"NotStarted", "Running"} and job.body:
                     self.finish(job, service)
 
+    def pass_deadlines(self) -> None:
+        """Until everything that has not ended is to be given up."""
+        hours = self.pipeline.settings.deadline_hours
+        records = [one for name in self.services for one in self.submissions.unfinished(name)]
+        self.clock.now = max(due for one in records if (due := one.due_at(hours)) is not None)
+
     def submit(self, shard: Shard, *, tries: int = 12) -> Submitted:
         """Submit a shard, ending what is under way and letting time pass where it must wait."""
         for _ in range(tries):

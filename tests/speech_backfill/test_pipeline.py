@@ -417,7 +417,7 @@ def test_an_overdue_transcription_is_given_up_and_repaired_and_its_late_success_
     (stuck,) = campaign.service.jobs.values()
     with pytest.raises(StillRunning):
         campaign.pipeline.merge(shard)
-    campaign.clock.now += campaign.pipeline.settings.deadline_hours * 3600
+    campaign.pass_deadlines()
     merged = campaign.pipeline.merge(shard)
     assert (merged.missing, merged.can_retry) == (3, 3)
     assert [one.state for one in campaign.submissions.of_plan(summary.plan_id)] == ["given_up"]
@@ -439,7 +439,7 @@ def test_an_overdue_transcription_says_so_in_the_outcomes(campaign: Campaign) ->
     summary = campaign.plan(NAMES[:1])
     (shard,) = campaign.pipeline.shards(summary.plan_id)
     campaign.submit(shard)
-    campaign.clock.now += campaign.pipeline.settings.deadline_hours * 3600
+    campaign.pass_deadlines()
     campaign.pipeline.merge(shard)
     campaign.pipeline.publish(summary.plan_id)
     row = campaign.rows()["call 00.wav"]
@@ -474,9 +474,73 @@ def test_one_transcription_that_never_ends_does_not_shut_the_window_for_ever(
     summary = campaign.plan(NAMES[:4])
     (shard,) = campaign.pipeline.shards(summary.plan_id)
     assert isinstance(campaign.pipeline.submit(shard), NotYet)
-    campaign.clock.now += campaign.pipeline.settings.deadline_hours * 3600
+    campaign.pass_deadlines()
+    assert isinstance(campaign.pipeline.submit(shard), NotYet), "the region may work on it still"
+    (given_up,) = campaign.submissions.of_plan(summary.plan_id)
+    assert given_up.state == "given_up"
+    campaign.clock.now += campaign.pipeline.settings.linger_seconds
     assert isinstance(campaign.pipeline.submit(shard), Submitted)
     assert [one.state for one in campaign.submissions.of_plan(summary.plan_id)] == ["given_up", "submitted"]
+
+
+def test_what_was_given_up_frees_its_place_as_soon_as_it_is_seen_to_end(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    campaign = campaign_with(resources={"east": 1}, files_per_transcription=2, max_shards=1)
+    summary = campaign.plan(NAMES[:4])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    campaign.pipeline.submit(shard)
+    campaign.pass_deadlines()
+    answer = campaign.pipeline.submit(shard)
+    (job,) = campaign.service.jobs.values()
+    assert isinstance(answer, NotYet)
+    assert [one.transcription_id for one in answer.waiting_for] == [job.transcription_id], "nobody else ends"
+
+    campaign.finish(job, campaign.service)
+
+    assert isinstance(campaign.pipeline.submit(shard), Submitted)
+    assert len(campaign.service.jobs) == 2
+    # Its repair would take it: it has ended well, and was given up before the merge.
+    assert [one.state for one in campaign.submissions.of_plan(summary.plan_id)] == ["given_up", "submitted"]
+
+
+def test_the_deadline_counts_from_when_the_region_was_expected_to_be_done(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    """Each has 100 hours, for which the region is assumed to need 20; four of them outlast the deadline of 48 hours."""
+    campaign = campaign_with(max_shards=1, files_per_transcription=1, audio_speed=5.0)
+    summary = campaign.plan([[url(one), "e1", "32000", "360000000", ""] for one in ("a", "b", "c", "d")])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    answer = campaign.pipeline.submit(shard)
+    assert isinstance(answer, Submitted)
+    start = campaign.clock.now
+    due = sorted((at - start) / 3600 for at in answer.due_at.values())
+    assert due == pytest.approx([48 + 40, 48 + 80, 48 + 120, 48 + 160]), "twice, for the speed is assumed"
+
+    for ended in range(4):
+        campaign.clock.now = start + (ended + 1) * 20 * 3600
+        campaign.finish([*campaign.service.jobs.values()][ended], campaign.service)
+        if ended < 3:
+            with pytest.raises(StillRunning):
+                campaign.pipeline.merge(shard)
+    campaign.pipeline.merge(shard)
+    report = campaign.pipeline.publish(summary.plan_id)
+    assert (report.transcribed, report.given_up) == (4, 0)
+
+
+def test_the_signature_of_the_audio_lives_until_its_transcription_is_given_up(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    campaign = campaign_with(max_shards=1, files_per_transcription=1)
+    summary = campaign.plan([[url(one), "e1", "32000", "360000000", ""] for one in ("a", "b", "c", "d")])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    campaign.pipeline.submit(shard)
+    lives = []
+    for job in campaign.service.jobs.values():
+        (source,) = job.body["contentUrls"]
+        ends = datetime.fromisoformat(parse_qs(urlsplit(source).query)["se"][0]).timestamp()
+        lives.append((ends - campaign.clock.now) / 3600)
+    assert lives == pytest.approx([96, 128, 168, 208])
 
 
 def test_one_that_was_deleted_at_the_service_does_not_shut_the_window_either(

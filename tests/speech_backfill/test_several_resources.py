@@ -11,7 +11,7 @@ import pytest
 
 from speech_backfill.errors import ClockWrong, NothingTaken, SettingsError
 from speech_backfill.ledger.line import Line
-from speech_backfill.ledger.records import Placement
+from speech_backfill.ledger.records import Placement, TranscriptionRecord
 from speech_backfill.ledger.resources import ASIDE_SECONDS
 from speech_backfill.model import Shard
 from speech_backfill.post import Poster
@@ -319,11 +319,11 @@ def test_a_worker_killed_on_its_way_to_the_second_leaves_no_trace_of_the_first(
 
     content_urls, asked = Poster._content_urls, []
 
-    def killed_at_the_second(self: Poster, placement: Placement) -> object:
+    def killed_at_the_second(self: Poster, placement: Placement, record: TranscriptionRecord) -> object:
         asked.append(placement)
         if len(asked) == 2:
             raise Killed
-        return content_urls(self, placement)
+        return content_urls(self, placement, record)
 
     with monkeypatch.context() as patched:
         patched.setattr(Poster, "_content_urls", killed_at_the_second)

@@ -1,4 +1,7 @@
-"""The line of shards that wait for room: who stands before whom, and for how many chunks. First come, first served."""
+"""The line of shards that wait for room: who stands before whom, and for how many chunks. Who came first is woken first.
+
+It keeps nobody from room that is there: a shard that looks early takes it, so that no region idles for one that was killed.
+"""
 
 from __future__ import annotations
 

@@ -33,6 +33,9 @@ class TranscriptionState(StrEnum):
 
 UNFINISHED = (TranscriptionState.INTENDED, TranscriptionState.SUBMITTED)
 
+OVERDUE = "past its deadline"
+"""How the problem begins of what was given up though the service may still work on it."""
+
 BUDGET = "budget"
 """What stops a placement whose chunk does not fit its plan's budget any more."""
 
@@ -129,6 +132,17 @@ class TranscriptionRecord:
     """Where it was submitted to, or found; the resource's connection may point elsewhere by now."""
     budget: str | None = None
     """The budget that it was reserved from."""
+    expected_seconds: float | None = None
+    """What its region was expected to need for it and what stood before it there; None where nobody has asked."""
+
+    def due_at(self, deadline_hours: float) -> float | None:
+        """When it is given up if it has not ended; None while the service does not have it for certain.
+
+        A region works on one transcription at a time, so the deadline counts from the end that was to be expected.
+        """
+        if self.submitted_at is None:
+            return None
+        return self.submitted_at + (self.expected_seconds or 0.0) + deadline_hours * 3600
 
     @property
     def ref(self) -> TranscriptionRef | None:

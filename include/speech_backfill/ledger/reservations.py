@@ -6,6 +6,7 @@ Two workers never hold one chunk: the intent row's lease is taken in the same tr
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,9 +16,9 @@ from speech_backfill.ledger.budgets import limit_ms, spent_ms
 from speech_backfill.ledger.engine import locked
 from speech_backfill.ledger.failures import failing
 from speech_backfill.ledger.ledger import Ledger
+from speech_backfill.ledger.occupancy import occupying
 from speech_backfill.ledger.records import (
     BUDGET,
-    UNFINISHED,
     HeldByAnother,
     Known,
     MustLookUp,
@@ -39,6 +40,17 @@ from speech_backfill.model import TranscriptionRef
 
 _T = schema.transcriptions
 
+_UNSURE = 2.0
+"""An assumed speed may be twice that of the region; a learnt one is near it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Where a chunk is to go, and in how many seconds it should be done there at the latest."""
+
+    resource: str
+    seconds: float
+
 
 class Reservations:
     """Hands out chunks to whoever is to submit them now."""
@@ -57,6 +69,7 @@ class Reservations:
         resources: Sequence[str],
         tried: Collection[str] = (),
         assumed_speed: float = 5.0,
+        linger_seconds: float = 0.0,
     ) -> Reservation:
         """Commit the intent to submit *placement* to one of *resources*, within window and budget, or say why not.
 
@@ -64,7 +77,8 @@ class Reservations:
         have the chunk done first; the one that the placement is to keep away from only where no other can be had. A row
         whose answer is unknown is handed out again only when its lease has run out, and then to be looked up first.
         Where all are set aside, one in trouble is tried all the same unless it is among those *tried* already.
-        *assumed_speed*, seconds of audio a second, stands for regions of which nothing is known yet.
+        *assumed_speed*, seconds of audio a second, stands for regions of which nothing is known yet. What was given up at
+        its deadline keeps its place for *linger_seconds* more, unless it has been seen to end.
         """
         now = self._clock()
         with self._engine.begin() as connection:
@@ -87,7 +101,13 @@ class Reservations:
             if plan.state != PlanState.OPEN:
                 return PlanSuperseded(placement.plan_id)
             chosen = self._choose(
-                connection, placement, resources, now=now, tried=tried, assumed_speed=assumed_speed
+                connection,
+                placement,
+                resources,
+                now=now,
+                tried=tried,
+                assumed_speed=assumed_speed,
+                occupies=occupying(now=now, linger_seconds=linger_seconds),
             )
             if isinstance(chosen, NoneAllowed):
                 return chosen
@@ -97,13 +117,14 @@ class Reservations:
             if over is not None:
                 self._stop(connection, placement, BUDGET)
                 return over
-            if not isinstance(chosen, str):
+            if not isinstance(chosen, _Chosen):
                 return chosen
             self._stop(connection, placement, None)
             values = {
                 "token": placement.token,
                 "plan_id": placement.plan_id,
-                "resource": chosen,
+                "resource": chosen.resource,
+                "expected_seconds": chosen.seconds,
                 "state": TranscriptionState.INTENDED,
                 "audio_ms": placement.chunk.audio_ms,
                 "lease_owner": owner,
@@ -150,7 +171,8 @@ class Reservations:
         now: float,
         tried: Collection[str],
         assumed_speed: float,
-    ) -> str | WindowFull | SetAside | NoneAllowed:
+        occupies: sa.ColumnElement[bool],
+    ) -> _Chosen | WindowFull | SetAside | NoneAllowed:
         """The resource for *placement*, its row locked; or why there is none."""
         table = schema.resources
         query = sa.select(table).where(table.c.resource.in_(resources)).order_by(table.c.resource)
@@ -177,7 +199,7 @@ class Reservations:
         names = [one.resource for one in usable]
         counted = connection.execute(
             sa.select(_T.c.resource, sa.func.count().label("unfinished"))
-            .where(_T.c.state.in_(UNFINISHED), _T.c.resource.in_(names))
+            .where(occupies, _T.c.resource.in_(names))
             .group_by(_T.c.resource)
         )
         unfinished = {one.resource: one.unfinished for one in counted}
@@ -185,26 +207,25 @@ class Reservations:
         windows = {one.resource: 1 if one.resource in fails else one.window for one in usable}
         roomy = [name for name in names if unfinished.get(name, 0) < windows[name]]
         if not roomy:
-            return WindowFull(self._unfinished(connection, names), tuple(names))
-        if len(roomy) == 1:
-            return str(roomy[0])
-        found = backlogs(connection, regions(connection), assumed_speed=assumed_speed)
-        done_at = {
-            name: (one.audio_ms + placement.chunk.audio_ms) / one.speed.factor
+            return WindowFull(self._unfinished(connection, names, occupies), tuple(names))
+        found = backlogs(connection, regions(connection), assumed_speed=assumed_speed, occupies=occupies)
+        done_in = {
+            name: (one.audio_ms + placement.chunk.audio_ms) / 1000 / one.speed.factor
             for one in found
             for name in one.resources
         }
+        assumed = {name for one in found for name in one.resources if not one.speed.ends}
         # Of two resources of one region the less loaded, then in the order of the settings.
         best: str = min(
-            roomy, key=lambda name: (done_at[name], unfinished.get(name, 0), resources.index(name))
+            roomy, key=lambda name: (done_in[name], unfinished.get(name, 0), resources.index(name))
         )
-        return best
+        return _Chosen(best, done_in[best] * (_UNSURE if best in assumed else 1.0))
 
     def _unfinished(
-        self, connection: sa.Connection, resources: Sequence[str]
+        self, connection: sa.Connection, resources: Sequence[str], occupies: sa.ColumnElement[bool]
     ) -> tuple[TranscriptionRef, ...]:
         query = sa.select(_T.c.resource, _T.c.transcription_id).where(
-            _T.c.resource.in_(resources), _T.c.state == TranscriptionState.SUBMITTED
+            _T.c.resource.in_(resources), occupies, _T.c.transcription_id.is_not(None)
         )
         rows = connection.execute(query.order_by(_T.c.submitted_at))
         return tuple(TranscriptionRef(row.resource, row.transcription_id) for row in rows)

@@ -14,7 +14,7 @@ from speech_backfill.ledger import schema
 from speech_backfill.ledger.engine import insert_into
 from speech_backfill.ledger.failures import FAILURES, failing, failing_until_its_last
 from speech_backfill.ledger.ledger import Ledger
-from speech_backfill.ledger.records import UNFINISHED
+from speech_backfill.ledger.occupancy import occupying
 from speech_backfill.ledger.speeds import Speed, speeds
 
 ASIDE_SECONDS = 60.0
@@ -136,12 +136,20 @@ class Resources:
     # --- backlog ----------------------------------------------------------------------------------
 
     def backlogs(
-        self, *, assumed_speed: float, by_region: Mapping[str, Sequence[str]] | None = None
+        self,
+        *,
+        assumed_speed: float,
+        by_region: Mapping[str, Sequence[str]] | None = None,
+        linger_seconds: float = 0.0,
     ) -> list[Backlog]:
-        """What each region has to do still: those that were registered, or those of *by_region* with their resources."""
+        """What each region has to do still: those that were registered, or those of *by_region* with their resources.
+
+        What was given up at its deadline counts for *linger_seconds* more, unless it has been seen to end.
+        """
+        occupies = occupying(now=self._clock(), linger_seconds=linger_seconds)
         with self._engine.connect() as connection:
             wanted = regions(connection) if by_region is None else by_region
-            return backlogs(connection, wanted, assumed_speed=assumed_speed)
+            return backlogs(connection, wanted, assumed_speed=assumed_speed, occupies=occupies)
 
     # --- requests ---------------------------------------------------------------------------------
 
@@ -193,9 +201,13 @@ def region_of(resource: str, region: str) -> str:
 
 
 def backlogs(
-    connection: sa.Connection, by_region: Mapping[str, Sequence[str]], *, assumed_speed: float
+    connection: sa.Connection,
+    by_region: Mapping[str, Sequence[str]],
+    *,
+    assumed_speed: float,
+    occupies: sa.ColumnElement[bool],
 ) -> list[Backlog]:
-    """What each region (with its resources) has to do still."""
+    """What each region (with its resources) has to do still: the transcriptions that *occupies* holds for."""
     made = schema.transcriptions.c
     loads = {
         row.resource: (int(row.unfinished), int(row.audio_ms))
@@ -205,7 +217,7 @@ def backlogs(
                 sa.func.count().label("unfinished"),
                 sa.func.coalesce(sa.func.sum(made.audio_ms), 0).label("audio_ms"),
             )
-            .where(made.state.in_(UNFINISHED))
+            .where(occupies)
             .group_by(made.resource)
         )
     }

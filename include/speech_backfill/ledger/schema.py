@@ -165,6 +165,12 @@ transcriptions = sa.Table(
         index=True,
         comment="the budget that it was reserved from: it stays spent there, whatever its plan names later",
     ),
+    sa.Column(
+        "expected_seconds",
+        sa.Float,
+        nullable=True,
+        comment="what its region was expected to need for it and what stood before it, when it was reserved",
+    ),
 )
 
 duplicates = sa.Table(

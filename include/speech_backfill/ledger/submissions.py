@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from speech_backfill.ledger import schema
 from speech_backfill.ledger.engine import insert_into, locked
 from speech_backfill.ledger.ledger import Ledger
+from speech_backfill.ledger.occupancy import lingering
 from speech_backfill.ledger.records import (
     UNFINISHED,
     Duplicate,
@@ -321,6 +322,14 @@ class Submissions:
     def unfinished(self, resource: str) -> list[TranscriptionRecord]:
         """Transcriptions of *resource* whose id is known and whose end is not."""
         query = sa.select(_T).where(_T.c.resource == resource, _T.c.state == TranscriptionState.SUBMITTED)
+        with self._engine.begin() as connection:
+            return [made(row) for row in connection.execute(query.order_by(_T.c.submitted_at))]
+
+    def lingering(self, resource: str, *, seconds: float) -> list[TranscriptionRecord]:
+        """Transcriptions of *resource* that were given up at their deadline within *seconds*, and have not been seen to end."""
+        query = sa.select(_T).where(
+            _T.c.resource == resource, lingering(now=self._clock(), linger_seconds=seconds)
+        )
         with self._engine.begin() as connection:
             return [made(row) for row in connection.execute(query.order_by(_T.c.submitted_at))]
 

@@ -185,7 +185,9 @@ class Planner:
         total = sum(reserved.values()) or 1.0
         hours = {residency: audio_hours * share / total for residency, share in reserved.items()}
         backlogs = Resources(self.ledger).backlogs(
-            assumed_speed=self.settings.audio_speed, by_region=regions_of(self.resources)
+            assumed_speed=self.settings.audio_speed,
+            by_region=regions_of(self.resources),
+            linger_seconds=self.settings.linger_seconds,
         )
         return forecast(self.resources, backlogs, hours)
 

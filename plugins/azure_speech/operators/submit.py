@@ -26,7 +26,8 @@ class SubmitTranscriptionsOperator(BaseOperator):
     It may run any number of times, on any worker: what is submitted already is met again in the ledger, and what may
     have been submitted is looked for at the service first.
 
-    Returns a list of ``{"resource": …, "transcription_id": …}``.
+    Returns a list of ``{"resource": …, "transcription_id": …, "due_at": …}``; due is when it is given up if it has not
+    ended, in seconds since 1970.
 
     :param shard: a shard as plain values, see speech_backfill.model.Shard (templated)
     """
@@ -49,7 +50,7 @@ class SubmitTranscriptionsOperator(BaseOperator):
         """What a person reads beside the mapped task: `map_index_template="{{ task.label }}"`."""
         return Shard.from_dict(self.shard).label
 
-    def execute(self, context: Context) -> list[dict[str, str]]:
+    def execute(self, context: Context) -> list[dict[str, Any]]:
         """Submit what there is room for; go on later where there is more."""
         shard = Shard.from_dict(self.shard)
         try:
@@ -62,7 +63,7 @@ class SubmitTranscriptionsOperator(BaseOperator):
             raise
         return self._concluded(answer, shard, pipeline)
 
-    def resume(self, context: Context, event: object) -> list[dict[str, str]]:
+    def resume(self, context: Context, event: object) -> list[dict[str, Any]]:
         """Go on after a wait. The event only woke us: what is true stands in the ledger and at the service."""
         from azure_speech.events import RoomEvent
 
@@ -82,7 +83,7 @@ class SubmitTranscriptionsOperator(BaseOperator):
 
     def _concluded(
         self, answer: Submitted | NotYet, shard: Shard, pipeline: Pipeline
-    ) -> list[dict[str, str]]:
+    ) -> list[dict[str, Any]]:
         from azure_speech.triggers.room import RoomTrigger
         from speech_backfill.submit import Submitted
 
@@ -95,7 +96,12 @@ class SubmitTranscriptionsOperator(BaseOperator):
                     answer.stopped,
                 )
             return [
-                {"resource": one.resource, "transcription_id": one.transcription_id} for one in answer.refs
+                {
+                    "resource": one.resource,
+                    "transcription_id": one.transcription_id,
+                    "due_at": answer.due_at.get(one),
+                }
+                for one in answer.refs
             ]
         self.log.info(
             "%s: not all submitted yet (%s); again in %.0f s at the latest%s",

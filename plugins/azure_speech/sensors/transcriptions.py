@@ -34,7 +34,8 @@ class TranscriptionsSensor(BaseSensorOperator):
     :param transcriptions: ids of transcriptions (or their addresses), or ``{"resource": connection id,
         "transcription_id": id}`` as SubmitTranscriptionsOperator returns them (templated)
     :param azure_speech_conn_id: the connection of ids that come without one (templated)
-    :param deadline_hours: how long to wait; default: SPEECH_BACKFILL_DEADLINE_HOURS
+    :param deadline_hours: how long to wait; default: SPEECH_BACKFILL_DEADLINE_HOURS, or until the last of the
+        transcriptions is due, where they say so and it is later
     :param poll_interval_seconds: default: SPEECH_BACKFILL_POLL_INTERVAL_SECONDS
     :param first_look_seconds: default: SPEECH_BACKFILL_FIRST_LOOK_SECONDS
     :param fail_on_failed: whether a transcription that failed, is gone or is overdue fails the task. Off by default:
@@ -48,7 +49,7 @@ class TranscriptionsSensor(BaseSensorOperator):
     def __init__(
         self,
         *,
-        transcriptions: Sequence[str | Mapping[str, str]],
+        transcriptions: Sequence[str | Mapping[str, Any]],
         azure_speech_conn_id: str = "azure_speech_default",
         deadline_hours: float | None = None,
         poll_interval_seconds: float | None = None,
@@ -91,15 +92,19 @@ class TranscriptionsSensor(BaseSensorOperator):
             self.log.info("No transcriptions to wait for.")
             return _summary(TranscriptionsEvent(()))
         settings = Settings.from_environment(os.environ)
-        deadline_hours = self.deadline_hours if self.deadline_hours is not None else settings.deadline_hours
+        now = time.time()
+        if self.deadline_hours is not None:
+            deadline_at = now + self.deadline_hours * 3600
+        else:
+            deadline_at = max(now + settings.deadline_hours * 3600, self._due_at())
         grouped: dict[str, list[str]] = {}
         for one in refs:
             grouped.setdefault(one.resource, []).append(one.transcription_id)
-        self.log.info("Waiting for %s, for %g hours at the most.", self.label, deadline_hours)
+        self.log.info("Waiting for %s, for %.1f hours at the most.", self.label, (deadline_at - now) / 3600)
         raise TaskDeferred(
             trigger=TranscriptionsTrigger(
                 transcriptions=grouped,
-                deadline_at=time.time() + deadline_hours * 3600,
+                deadline_at=deadline_at,
                 poll_interval_seconds=_given(self.poll_interval_seconds, settings.poll_interval_seconds),
                 first_look_seconds=_given(self.first_look_seconds, settings.first_look_seconds),
             ),
@@ -140,6 +145,11 @@ class TranscriptionsSensor(BaseSensorOperator):
         if isinstance(self.transcriptions, str | Mapping):
             raise SettingsError("transcriptions", "it is no list", "Give a list, of one element perhaps.")
         return tuple(dict.fromkeys(self._ref(one) for one in self.transcriptions))
+
+    def _due_at(self) -> float:
+        """When the last of them is given up, as SubmitTranscriptionsOperator says it; 0 where nobody says."""
+        said = (one.get("due_at") for one in self.transcriptions if isinstance(one, Mapping))
+        return max((float(one) for one in said if isinstance(one, int | float)), default=0.0)
 
     def _ref(self, one: object) -> TranscriptionRef:
         match one:
