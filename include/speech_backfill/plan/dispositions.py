@@ -118,11 +118,20 @@ _FROM_PRIOR = """
 CREATE VIEW from_prior AS
 SELECT
     line, residency, disposition::VARCHAR AS disposition, file_id, audio_url, audio_etag AS etag, size_bytes,
-    epoch(last_modified) AS modified_at, duration_ms, options_id, transcribed_in, error_code, error_message, manifest_columns
-FROM prior JOIN taken ON line = manifest_position
+    epoch(last_modified) AS modified_at, {duration_ms} AS duration_ms, options_id, transcribed_in, error_code, error_message,
+    manifest_columns
+FROM prior JOIN taken ON line = manifest_position {join}
 """
 """Where it stood in the manifest before is where all of a row is found again, a few at a time: sorted whole, rows take whatever
 memory the source's own columns ask for."""
+
+_GONE_FROM_PRIOR = _FROM_PRIOR.format(duration_ms="duration_ms", join="")
+
+# Joined by position, so that of this too a few rows are read at a time.
+_FAILED_FROM_PRIOR = _FROM_PRIOR.format(
+    duration_ms="coalesce(duration_ms, planned_ms)",
+    join="LEFT JOIN planned AS p (position, planned_id, planned_ms) ON position = manifest_position AND planned_id = file_id",
+)
 
 _GONE_ROWS = f"""
 CREATE TABLE taken AS
@@ -165,7 +174,7 @@ def decide(connection: duckdb.DuckDBPyConnection, *, reprocess: bool) -> int:
     for statement in ("DROP TABLE left_out", *_PAIRED):
         connection.execute(statement)
     connection.execute(_DECIDE, {"reprocess": reprocess})
-    for statement in (*_GONE, *_ORDERED, _GONE_ROWS, _FROM_PRIOR):
+    for statement in (*_GONE, *_ORDERED, _GONE_ROWS, _GONE_FROM_PRIOR):
         connection.execute(statement)
     return repeats
 
@@ -175,14 +184,15 @@ def decide_only_failed(
 ) -> None:
     """Make the view `from_prior` from `prior`, `own` and `residencies` (chunk_id, residency): submit what is failed or missing.
 
-    Files whose chunk was free to go anywhere, or is not among them, get *residency*. No line is decided about: the table
-    `decisions` is empty.
+    A duration that an outcome does not have is taken from `planned` (position, file_id, duration_ms), in which a file stands
+    where it stands in `prior`. Files whose chunk was free to go anywhere, or is not among them, get *residency*. No line is
+    decided about: the table `decisions` is empty.
     """
     connection.execute(
         f"CREATE TABLE decisions (line BIGINT, disposition {_DISPOSITION}, transcribed_in VARCHAR)"
     )
     connection.execute(_ONLY_FAILED, {"reprocess": reprocess, "residency": residency})
-    connection.execute(_FROM_PRIOR)
+    connection.execute(_FAILED_FROM_PRIOR)
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:

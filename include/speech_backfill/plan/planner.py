@@ -34,7 +34,7 @@ from speech_backfill.plan.estimate import estimate_audio
 from speech_backfill.plan.forecast import RegionForecast, forecast, regions_of
 from speech_backfill.plan.headers import HeaderReader
 from speech_backfill.plan.lines import write_lines
-from speech_backfill.plan.prior import Published, load_elsewhere, load_prior, published
+from speech_backfill.plan.prior import Published, load_elsewhere, load_planned, load_prior, published
 from speech_backfill.plan.request import PlanRequest, PlanSummary
 from speech_backfill.relations import one_row, parquet, relations
 from speech_backfill.settings import Settings
@@ -211,6 +211,7 @@ class Planner:
                 )
             residency = request.residency or self.settings.residency
             self._load_residencies(connection, request.partition, residency)
+            load_planned(connection, self.store, before, folder)
             dispositions.decide_only_failed(connection, reprocess=request.reprocess, residency=residency)
             return _Decided(self._published_options(connection, request), None, 0)
         if not request.source:

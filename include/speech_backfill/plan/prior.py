@@ -1,10 +1,12 @@
 """What earlier runs did: the published outcomes of the same partition, and the ids other partitions have transcribed.
 
+A plan without a source also learns here how long its files are, as the plan before it knew.
 Only indexes whose URLs can overlap the source are read, so a nightly plan does not pay for years of history.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from speech_backfill.tables.errors import UnreadablePartitionFile
 from speech_backfill.tables.layout import partition_file
 from speech_backfill.tables.published import PublishedPartition, read_partition_file
 from speech_backfill.tables.schema import OUTCOMES
+
+log = logging.getLogger(__name__)
 
 INDEX = pa.schema([pa.field("file_id", pa.string(), nullable=False)])
 """The index of a partition: ids of the files whose rows it holds."""
@@ -71,6 +75,33 @@ def load_prior(connection: duckdb.DuckDBPyConnection, store: Store, before: Publ
         f"""CREATE VIEW prior AS SELECT {columns}
             FROM read_parquet({parquet(*files)}, union_by_name = true, hive_partitioning = false)"""  # noqa: S608  our own names
     )
+
+
+def load_planned(
+    connection: duckdb.DuckDBPyConnection, store: Store, before: Published, folder: Path
+) -> None:
+    """Make the relation `planned` (position, file_id, duration_ms): the durations in the frozen manifest of what is published.
+
+    They were given by the source or read from headers. Outcomes don't have them: theirs are the service's, and what failed has
+    none. Empty where that manifest is gone or spoilt: the audio is estimated anew then, and nothing else is lost.
+    """
+    plan_id = None if before.partition is None else before.partition.plan_id
+    if plan_id is not None:
+        local = folder / "planned.parquet"
+        try:
+            store.download(paths.manifest(plan_id), local)
+            pq.read_schema(local)
+        except (FileNotFoundError, pa.ArrowInvalid) as error:
+            log.warning(
+                "plan %s: its manifest is gone or spoilt, so durations are estimated anew: %s", plan_id, error
+            )
+        else:
+            connection.execute(
+                f"""CREATE VIEW planned AS SELECT position, file_id, duration_ms
+                    FROM read_parquet({parquet(local)}, hive_partitioning = false)"""  # noqa: S608  our own path
+            )
+            return
+    connection.execute("CREATE TABLE planned (position BIGINT, file_id VARCHAR, duration_ms BIGINT)")
 
 
 def load_elsewhere(

@@ -656,6 +656,64 @@ def test_a_repair_reserves_at_the_rate_that_was_sampled(
     assert sum(repair) == pytest.approx(sum(bad.values()), rel=0.01)
 
 
+def test_only_failed_keeps_the_durations_of_the_manifest_and_asks_for_no_header(
+    reading: Callable[..., Campaign], blobs: BlobServer
+) -> None:
+    campaign = reading()
+    bad = {blobs.url(f"audio/{number}.wav"): (number + 1) * 7000 for number in range(1, 5)}
+    rows = _rows(blobs, 5)
+    for row in rows:
+        row[3] = str(bad.get(row[0], 7000))
+    campaign.says = lambda one: Bad("Timeout") if one in bad else "words"
+    campaign.run(rows, repairs=0)
+    for number in range(2):  # and what a repair has published is repaired as well
+        repair = campaign.plan(None, only_failed=True, run_key=f"repair {number}")
+        assert (repair.durations_in_manifest, repair.headers_asked) == (4, 0)
+        assert not repair.audio_hours_estimated
+        assert repair.audio_hours == pytest.approx(sum(bad.values()) / 3_600_000)
+        placed = campaign.pipeline.ledger.placements(repair.plan_id, 0)
+        assert sum(one.chunk.audio_ms for one in placed) == sum(bad.values())
+        # What is transcribed is as long as the service says, two seconds here.
+        assert [one["duration_ms"] for one in _manifest(campaign, repair)] == [2000, *bad.values()]
+        campaign.round(repair.plan_id)
+        campaign.pipeline.publish(repair.plan_id)
+        assert [row["duration_ms"] for row in campaign.rows().values()] == [2000, None, None, None, None]
+    assert not blobs.requests
+
+
+def test_only_failed_reads_no_header_that_was_read_before(
+    reading: Callable[..., Campaign], blobs: BlobServer
+) -> None:
+    campaign = reading()
+    campaign.says = lambda _: Bad("Timeout")
+    campaign.run(_rows(blobs, 3), repairs=0)
+    blobs.requests.clear()
+    repair = campaign.plan(None, only_failed=True, run_key="repair")
+    assert repair.audio_hours == pytest.approx((1 + 2 + 3) / 3600)
+    assert not blobs.requests
+
+
+def _gone(campaign: Campaign, plan_id: str) -> None:
+    for one in list(campaign.store.list(f"plans/{plan_id}/")):
+        campaign.store.delete(one.path)
+
+
+def _spoilt(campaign: Campaign, plan_id: str) -> None:
+    campaign.store.put(paths.manifest(plan_id), b"PAR1")
+
+
+@pytest.mark.parametrize("spoil", [_gone, _spoilt])
+def test_only_failed_without_the_manifest_of_what_is_published_reads_headers(
+    reading: Callable[..., Campaign], blobs: BlobServer, spoil: Callable[[Campaign, str], None]
+) -> None:
+    campaign = reading()
+    campaign.says = lambda _: Bad("Timeout")
+    spoil(campaign, campaign.run(_rows(blobs, 3, said="7000"), repairs=0).plan_id)
+    repair = campaign.plan(None, only_failed=True, run_key="repair")
+    assert (repair.durations_in_manifest, repair.headers_read) == (0, 3)
+    assert repair.audio_hours == pytest.approx((1 + 2 + 3) / 3600)
+
+
 def test_what_a_budget_left_over_is_told_at_the_rate_that_was_sampled(
     reading: Callable[..., Campaign], blobs: BlobServer
 ) -> None:

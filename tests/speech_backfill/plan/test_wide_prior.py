@@ -36,7 +36,14 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_only_what_failed_of_many_wide_files_is_planned(published: Path, tmp_path: Path) -> None:
     with relations(tmp_path, memory_limit=planner._MEMORY_LIMIT) as connection:
-        connection.execute(f"CREATE VIEW prior AS SELECT * FROM read_parquet('{published}')")
+        connection.execute(
+            f"""CREATE VIEW prior AS SELECT * REPLACE (if(outcome = 'failed', NULL, duration_ms) AS duration_ms)
+                FROM read_parquet('{published}')"""
+        )
+        connection.execute(
+            f"""CREATE VIEW planned AS SELECT manifest_position AS position, file_id, manifest_position AS duration_ms
+                FROM read_parquet('{published}')"""
+        )
         connection.execute("CREATE TABLE own (chunk_id VARCHAR)")
         connection.execute("CREATE TABLE residencies (chunk_id VARCHAR, residency VARCHAR)")
         dispositions.decide_only_failed(connection, reprocess=False)
@@ -44,9 +51,11 @@ def test_only_what_failed_of_many_wide_files_is_planned(published: Path, tmp_pat
         frozen.write_manifest(connection, None, tmp_path / "manifest.parquet")
 
         found = connection.execute(
-            "SELECT disposition, count(*) FROM manifest GROUP BY ALL ORDER BY ALL"
+            """SELECT disposition, count(*), count(*) FILTER (WHERE duration_ms = if(disposition = 'submit', position, 60000))
+               FROM manifest GROUP BY ALL ORDER BY ALL"""
         ).fetchall()
-    assert found == [("carried", FILES - FILES // 10), ("submit", FILES // 10)]
+    failed = FILES // 10
+    assert found == [("carried", FILES - failed, FILES - failed), ("submit", failed, failed)]
 
 
 def test_very_many_files_that_were_tried_before_are_cut_within_the_planner_s_memory(
