@@ -602,8 +602,9 @@ def test_budgets_reserve_more_than_the_estimate_where_durations_are_sampled(
     assert (plan.headers_read, plan.durations_sampled, plan.durations_guessed) == (10, 30, 0)
     assert plan.audio_hours_error > 0
     reserved = sum(one.chunk.audio_ms for one in campaign.pipeline.ledger.placements(plan.plan_id, 0))
-    # Half of the sample has two seconds in what the others have one in: no file of it has more.
-    assert plan.seconds_per_byte["wav"] == pytest.approx(1 / 8_000, rel=0.01)
+    # Half of the files have two seconds in what the others have one in, and none has more. Which ten are read follows from
+    # the server's port: with few slow ones among them the mean and twice its error come out somewhat higher still.
+    assert 0.99 / 8_000 <= plan.seconds_per_byte["wav"] <= 1.15 / 8_000
     assert reserved / 3_600_000 > plan.audio_hours + plan.audio_hours_error * 2 / 2.262
     known = {one["audio_url"]: one["duration_ms"] for one in _manifest(campaign, plan) if one["duration_ms"]}
     assert len(known) == 10
