@@ -12,7 +12,7 @@ from fakes.speech_service import KEY, SIGNATURE, Job
 from speech_backfill.collect import Collector
 from speech_backfill.model import Shard
 from speech_backfill.submit import NotYet, Submitted
-from tests.speech_backfill.campaign import ACCOUNT_KEY, Absent, Bad, Campaign, Spoilt
+from tests.speech_backfill.campaign import ACCOUNT_KEY, Absent, Bad, Campaign, Spoilt, url
 
 NAMES = [f"call {number:02}.wav" for number in range(9)]
 HOUR = 3600.0
@@ -75,6 +75,24 @@ def test_young_results_are_left_to_the_merge_and_old_ones_are_fetched_once(slow:
         slow.pipeline.submit(shard)
         assert slow.service.calls["fetch"] == fetches
     assert kept(slow) == 1
+
+
+def test_the_last_turn_keeps_what_would_be_too_old_when_the_shard_should_be_done(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    """Each transcription has 100 hours of audio, for 20 hours of the region's time, or 40 while its speed is assumed."""
+    slow = campaign_with(resources={"east": 2}, files_per_transcription=1, max_shards=1)
+    rows = [[url(one), "e1", "32000", "360000000", ""] for one in ("a", "b", "c")]
+    (shard,) = slow.pipeline.shards(slow.plan(rows).plan_id)
+    assert isinstance(slow.pipeline.submit(shard), NotYet)
+    slow.clock.now += 20 * HOUR
+    slow.finish(jobs(slow)[0], slow.service)
+    slow.clock.now += HOUR
+    assert kept(slow) == 0
+
+    assert isinstance(slow.pipeline.submit(shard), Submitted)
+
+    assert kept(slow) == 1, "the last one is expected in 80 hours, and a quarter of the time to live is 42"
 
 
 def test_the_reasons_of_its_report_outlive_the_purge_and_what_was_not_read_is_not_paid_again(
