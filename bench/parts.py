@@ -36,9 +36,9 @@ class Part:
 PARTS = (
     Part("dag_import", 1),
     Part("polling", 0.4),
-    Part("merge_decode", 4),
+    Part("merge_decode", 6),
     Part("fetch", 4),
-    Part("resume_delay", 3.5),
+    Part("resume_delay", 6.5),
     Part("makespan", 10, options={"transcriptions": 1000}),
     Part("makespan_outage", 4.5, "makespan", {"transcriptions": 300, "outage_seconds": 40.0}),
     # Peaks of memory, counts, and CPU of a process that has a core to itself: two of these at a time.

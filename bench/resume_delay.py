@@ -1,8 +1,8 @@
 """Delay from a transcription's end to the end of the task that waited for it, at the default interval of a minute.
 
-    python -m bench resume_delay [--waits 24]
+    python -m bench resume_delay [--waits 36]
 
-Real Airflow, one wait for each of 24 transcriptions, which the emulator's region ends one after the other at moments of its
+Real Airflow, one wait for each of 36 transcriptions, which the emulator's region ends one after the other at moments of its
 own. Counted until the resumed task has concluded: the look, the event, the scheduler and the worker's start are all in it.
 """
 
@@ -31,13 +31,13 @@ SETTINGS = {
 def main(arguments: list[str]) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench resume_delay", description=__doc__)
-    parser.add_argument("--waits", type=int, default=24)
+    parser.add_argument("--waits", type=int, default=36)
     found = rows(waits=parser.parse_args(arguments).waits)
     print(table(found))
     return 0 if all(one.good for one in found) else 1
 
 
-def rows(*, waits: int = 24) -> list[Figure]:
+def rows(*, waits: int = 36) -> list[Figure]:
     """One run at the default interval."""
     one_resource = {"SPEECH_BACKFILL_SPEECH_CONNECTIONS": "speech_eastus"}
     with four_regions(
