@@ -1,16 +1,20 @@
 """When the audio of a plan will be done, region by region: what stands before it there, and how fast the regions work.
 
-An estimate for people: it takes the service at the speed that it showed lately and nobody else at work.
+An estimate for people: it takes the service at the speed that it showed lately and nobody else at work, and lets what others
+have planned go first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from speech_backfill.errors import SettingsError
 from speech_backfill.ledger.resources import Backlog, region_of
 from speech_backfill.speech.resource import SpeechResource
+
+NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +23,7 @@ class RegionForecast:
 
     region: str
     backlog_hours: float
-    """Audio that stands before this plan's."""
+    """Audio that stands before this plan's: with the service, or planned by others to go there."""
     hours: float
     """This plan's audio that goes there."""
     speed: float
@@ -49,43 +53,67 @@ def forecast(
     resources: Sequence[SpeechResource],
     backlogs: Sequence[Backlog],
     hours_by_residency: Mapping[str, float],
+    *,
+    others_hours: Mapping[str, float] = NOTHING,
 ) -> tuple[RegionForecast, ...]:
     """Share the audio out so that all regions that may have it are done together; those with less choice come first.
 
-    Raises SettingsError where no resource has a residency that files ask for.
+    What other plans have still to submit, *others_hours* by residency, goes before it. Raises SettingsError where no resource has
+    a residency that files ask for; others' files that may go nowhere are in nobody's way.
     """
     known = {one.region: one for one in backlogs}
     load = {region: one.audio_ms / 3_600_000 for region, one in known.items()}
-    share = dict.fromkeys(known, 0.0)
-    allowed: dict[str, list[str]] = {}
+    allowed = {one: _allowed(resources, one) for one in {*hours_by_residency, *others_hours}}
     for residency in hours_by_residency:
-        allowed[residency] = [
-            region
-            for region, names in regions_of(resources).items()
-            if any(one.name in names and residency in {"", one.residency} for one in resources)
-        ]
         if not allowed[residency]:
             raise SettingsError(
                 "residency",
                 f"files ask for {residency!r}, which no Speech resource has",
                 "Give a connection that residency, or add one that has it.",
             )
-    for residency in sorted(hours_by_residency, key=lambda one: (len(allowed[one]), one)):
-        speeds = {region: known[region].speed.factor for region in allowed[residency]}
-        for region, part in _level(hours_by_residency[residency], load, speeds).items():
-            load[region] += part
-            share[region] += part
+
+    speeds = {region: one.speed.factor for region, one in known.items()}
+    for region, part in _shares(others_hours, allowed, load, speeds).items():
+        load[region] += part
+    share = _shares(hours_by_residency, allowed, load, speeds)
     return tuple(
         RegionForecast(
             region=region,
-            backlog_hours=one.audio_ms / 3_600_000,
+            backlog_hours=load[region],
             hours=share[region],
             speed=one.speed.factor,
             learnt_from=one.speed.ends,
-            done_in_hours=load[region] / one.speed.factor,
+            done_in_hours=(load[region] + share[region]) / one.speed.factor,
         )
         for region, one in known.items()
     )
+
+
+def _allowed(resources: Sequence[SpeechResource], residency: str) -> list[str]:
+    """The regions that have a resource for files of *residency*."""
+    return [
+        region
+        for region, names in regions_of(resources).items()
+        if any(one.name in names and residency in {"", one.residency} for one in resources)
+    ]
+
+
+def _shares(
+    hours_by_residency: Mapping[str, float],
+    allowed: Mapping[str, Sequence[str]],
+    load: Mapping[str, float],
+    speeds: Mapping[str, float],
+) -> dict[str, float]:
+    """What each region gets of the hours, on top of its *load*; those that no region is *allowed* are nobody's."""
+    share = dict.fromkeys(load, 0.0)
+    able = [one for one in hours_by_residency if allowed[one]]
+    for residency in sorted(able, key=lambda one: (len(allowed[one]), one)):
+        regions = allowed[residency]
+        filled = {region: load[region] + share[region] for region in regions}
+        parts = _level(hours_by_residency[residency], filled, {region: speeds[region] for region in regions})
+        for region, part in parts.items():
+            share[region] += part
+    return share
 
 
 def _level(hours: float, load: Mapping[str, float], speeds: Mapping[str, float]) -> dict[str, float]:

@@ -24,6 +24,7 @@ from speech_backfill.ledger.budgets import Budgets
 from speech_backfill.ledger.ledger import Claims, Ledger, NewPlacement, PlansChanged
 from speech_backfill.ledger.records import ChunkRecord, PlanRecord, PlanState
 from speech_backfill.ledger.resources import Resources
+from speech_backfill.ledger.unsubmitted import unsubmitted_ms
 from speech_backfill.manifest.lookup import look_up
 from speech_backfill.manifest.source import read_source
 from speech_backfill.model import TranscriptionOptions
@@ -169,13 +170,15 @@ class Planner:
             durations_guessed=audio.guessed,
             seconds_per_byte=dict(audio.seconds_per_byte),
             price_per_audio_hour=self.settings.price_per_audio_hour,
-            regions=self._forecast(to_pay, hours_to_pay),
+            regions=self._forecast(request.partition, to_pay, hours_to_pay),
         )
         if not request.dry_run:
             self._commit(request, summary, placements, folder, claims=claims, bounds=bounds)
         return summary
 
-    def _forecast(self, chunks: Sequence[ChunkRecord], audio_hours: float) -> tuple[RegionForecast, ...]:
+    def _forecast(
+        self, partition: str, chunks: Sequence[ChunkRecord], audio_hours: float
+    ) -> tuple[RegionForecast, ...]:
         """Where the *chunks*, which hold *audio_hours*, will go, and when. Raises SettingsError where one may go nowhere."""
         if not self.resources:
             return ()
@@ -189,7 +192,15 @@ class Planner:
             by_region=regions_of(self.resources),
             linger_seconds=self.settings.linger_seconds,
         )
-        return forecast(self.resources, backlogs, hours)
+        # Only the own chunks are left out: of those that another plan has and this one takes over, that one pays, so they stand
+        # in no hours of this plan's, and are worked on before it like those with the service already.
+        others = unsubmitted_ms(self.ledger, beside=partition, but={one.chunk_id for one in chunks})
+        return forecast(
+            self.resources,
+            backlogs,
+            hours,
+            others_hours={residency: ms / 3_600_000 for residency, ms in others.items()},
+        )
 
     def _load_own(self, connection: duckdb.DuckDBPyConnection, request: PlanRequest) -> None:
         """Make the table `own`: chunks that this very reprocessing run has paid for before, and must not pay for again."""

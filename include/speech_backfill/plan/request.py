@@ -71,7 +71,7 @@ class PlanSummary:
     regions: tuple[RegionForecast, ...] = ()
     """Where the audio goes and when it is done there, as far as can be told; empty where no resource is known."""
     audio_hours_under_way: float = 0.0
-    """Of the hours: submitted earlier, and in no region's forecast here, for they are its backlog."""
+    """Of the hours: in chunks that were submitted or planned earlier. No region's hours here; they stand before them."""
     audio_hours_error: float = 0.0
     """Half the width of the 95 % interval, from the sample; what is guessed has an error that nobody knows."""
     audio_hours_guessed: float = 0.0

@@ -66,6 +66,28 @@ def test_resources_of_one_region_are_one_region() -> None:
     assert regions_of(made) == {"east": ["a", "b"], "the region of c": ["c"]}
 
 
+def test_what_others_have_planned_goes_first() -> None:
+    (found,) = forecast([resource("a", "east")], [backlog("east", 6.0)], {"": 12.0}, others_hours={"": 102.0})
+    assert (found.backlog_hours, found.hours, found.done_in_hours) == (108.0, 12.0, 24.0)
+    assert "108.00 hours before it" in found.text
+
+
+def test_of_what_others_have_planned_those_with_less_choice_come_first_too() -> None:
+    """60 hours must go to the west; the others' 40 go east before the own 20 look where there is less to do."""
+    found = forecast(
+        [resource("a", "east"), resource("b", "west", "eu")],
+        [backlog("east"), backlog("west")],
+        {"": 20.0},
+        others_hours={"": 40.0, "eu": 60.0},
+    )
+    assert [(one.backlog_hours, one.hours) for one in found] == [(40.0, 20.0), (60.0, 0.0)]
+
+
+def test_others_files_that_may_go_nowhere_are_in_nobodys_way() -> None:
+    (found,) = forecast([resource("a", "east")], [backlog("east")], {"": 10.0}, others_hours={"moon": 5.0})
+    assert (found.backlog_hours, found.done_in_hours) == (0.0, 2.0)
+
+
 def test_the_line_for_people_says_what_the_speed_rests_on() -> None:
     (found,) = forecast([resource("a", "east")], [backlog("east", 2.0, ends=40)], {"": 10.0})
     assert (
@@ -79,13 +101,16 @@ def test_the_line_for_people_says_what_the_speed_rests_on() -> None:
 @given(
     regions=st.lists(st.tuples(st.floats(0, 100), st.floats(0.5, 20)), min_size=1, max_size=6),
     hours=st.floats(0.1, 1000),
+    others=st.floats(0, 1000),
 )
 def test_all_hours_are_shared_out_and_nobody_who_gets_some_ends_later_than_another(
-    regions: list[tuple[float, float]], hours: float
+    regions: list[tuple[float, float]], hours: float, others: float
 ) -> None:
     resources = [resource(f"r{n}", f"region {n}") for n in range(len(regions))]
     backlogs = [backlog(f"region {n}", load, speed) for n, (load, speed) in enumerate(regions)]
-    found = forecast(resources, backlogs, {"": hours})
+    found = forecast(resources, backlogs, {"": hours}, others_hours={"": others})
+    before = others + sum(load for load, _ in regions)
+    assert sum(one.backlog_hours for one in found) == pytest.approx(before, rel=1e-6, abs=1e-6)
     assert sum(one.hours for one in found) == pytest.approx(hours, rel=1e-6)
     used = [one.done_in_hours for one in found if one.hours > 1e-9]
     assert max(used) == pytest.approx(min(used), rel=1e-3, abs=1e-3)

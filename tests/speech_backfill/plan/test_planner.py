@@ -568,6 +568,48 @@ def test_the_forecast_is_of_the_estimate_and_not_of_what_is_reserved(
     assert sum(one.hours for one in plan.regions) == pytest.approx(plan.audio_hours)
 
 
+def test_the_tenth_night_planned_stands_behind_the_nine_before_it(campaign: Campaign) -> None:
+    """Nothing of them is submitted yet, so nothing of it is with the service."""
+    nights = []
+    for night in range(10):
+        rows = [[url(f"{night}-{n}.wav"), "e1", "32000", "3600000", ""] for n in range(12)]
+        nights.append(campaign.plan(rows, partition=f"night {night}", run_key="backfill"))
+    hours = [(one.regions[0].backlog_hours, one.regions[0].done_in_hours) for one in nights]
+    assert hours == [pytest.approx((12 * n, 2.4 * (n + 1))) for n in range(10)]
+    assert "108.00 hours before it" in nights[9].text
+    # What is with the service by now counts as before, and nothing twice.
+    for shard in campaign.pipeline.shards(nights[0].plan_id):
+        campaign.pipeline.submit(shard)
+    assert campaign.posts == 4
+    # Planning a night again takes its own place, not one behind it.
+    assert campaign.plan(rows, partition="night 9", run_key="backfill") == nights[9]
+    assert campaign.plan(rows, partition="night 9", run_key="again").regions == nights[9].regions
+
+
+def test_what_another_plan_is_still_to_submit_and_this_one_takes_over_stands_before_its_own(
+    campaign: Campaign,
+) -> None:
+    rows = [[url(f"{n}.wav"), "e1", "32000", "3600000", ""] for n in range(9)]
+    campaign.plan(rows[:6], partition="monday")
+    before = campaign.plan(rows, partition="all", dry_run=True)
+    assert (before.under_way, before.audio_hours_under_way) == (6, 6.0)
+    (region,) = before.regions
+    assert (region.backlog_hours, region.hours) == (6.0, 3.0)
+    campaign.plan(rows, partition="all")
+    # Two plans stand for its chunks now: they are in nobody's way twice.
+    third = campaign.plan([[url("z.wav"), "e1", "32000", "3600000", ""]], partition="third")
+    assert third.regions[0].backlog_hours == 9.0
+
+
+def test_what_a_budget_has_stopped_stands_before_nobody(campaign: Campaign) -> None:
+    rows = [[url(f"{n}.wav"), "e1", "32000", "3600000", ""] for n in range(9)]
+    stopped = campaign.plan(rows, partition="monday", budget_hours=0.0)
+    for shard in campaign.pipeline.shards(stopped.plan_id):
+        campaign.pipeline.submit(shard)
+    other = campaign.plan([[url("z.wav"), "e1", "32000", "3600000", ""]], partition="other")
+    assert other.regions[0].backlog_hours == 0.0
+
+
 def test_a_manifest_that_is_written_keeps_its_durations(
     reading: Callable[..., Campaign], blobs: BlobServer
 ) -> None:
