@@ -8,7 +8,8 @@ Name a **source** and a **partition**, press *Trigger*, and the partition appear
   `etag`, …) are used for each file; all others are carried into the table `outcomes`.
 * **Partition**: the name under which the result stands in the tables. The same name again adds to it: done files are
   skipped, changed recordings are replaced.
-* **Dry run** plans and logs files, audio hours, price and task instances, and submits nothing.
+* **Dry run** logs files, audio hours, price, when it would be done and task instances, and keeps them in the store as
+  `estimates/<partition>/<run id>.json`. It plans and submits nothing.
 * **Budget** stops the submission before it is exceeded. The run then fails with what is left; trigger it again with a
   higher budget and it goes on from there.
 * **Only failed** submits what failed or is missing in the published partition and can be tried again; the source is not read.

@@ -268,7 +268,11 @@ def _parser() -> argparse.ArgumentParser:
             "--budget-name", default="", help="share the budget of this name; default: the partition's own"
         )
         one.add_argument("--residency", default="", help="only resources with this tag may have the files")
-        one.add_argument("--dry-run", action="store_true", help="plan only, write nothing")
+        one.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="plan and submit nothing; print the estimate, and keep it in the store",
+        )
         one.add_argument(
             "--only-failed", action="store_true", help="what is failed or missing in the published partition"
         )

@@ -12,10 +12,14 @@ tables/<table>/partition=<key>/…             the published tables (tables/layo
 tables/_partitions/<key>.json                which part files are published
 index/<key>/<plan id>.parquet                ids of the files a published version holds, for plans of other partitions
 reports/<key>/<plan id>.json | .md           run reports
+estimates/<key>/<run key>.json               what the last dry run of that key has found, by number
 """
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
+from speech_backfill.tables.errors import InvalidPartitionKey
 from speech_backfill.tables.layout import quoted
 
 KEPT_ENDS = "kept/"
@@ -79,3 +83,12 @@ def index(partition: str, plan_id: str) -> str:
 def report(partition: str, plan_id: str, suffix: str) -> str:
     """A run report."""
     return f"reports/{quoted(partition)}/{plan_id}.{suffix}"
+
+
+def estimate(partition: str, run_key: str) -> str:
+    """What a dry run has found. A run key that can't be a name, for it is too long, say, stands there as its digest."""
+    try:
+        name = quoted(run_key)
+    except InvalidPartitionKey:
+        name = blake2b(run_key.encode(), digest_size=12).hexdigest()
+    return f"estimates/{quoted(partition)}/{name}.json"

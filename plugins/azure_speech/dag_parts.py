@@ -158,7 +158,7 @@ def limits_form(**section: Any) -> dict[str, Param]:
             False,
             type="boolean",
             title="Dry run",
-            description="Plan and log what it would cost; submit nothing.",
+            description="Log what it would cost, and keep that in the store; plan and submit nothing.",
             **section,
         ),
     }

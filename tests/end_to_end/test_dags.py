@@ -7,6 +7,7 @@ import re
 import pytest
 
 from end_to_end.deployment import until
+from speech_backfill.tables.layout import quoted
 
 pytestmark = [pytest.mark.airflow, pytest.mark.azurite]
 
@@ -58,7 +59,9 @@ def test_a_dry_run_submits_and_publishes_nothing(deployment):
     assert deployment.submitted() == before
     states = {one["task_id"]: one["state"] for one in deployment.tasks(MANIFEST, run)}
     assert states["publish"] == "skipped"
-    assert "audio files       2" in deployment.log(MANIFEST, run, "plan")
+    log = deployment.log(MANIFEST, run, "plan")
+    assert "audio files       2" in log
+    assert f"estimates/dry/{quoted(run)}.json" in log
 
 
 def test_a_field_that_the_form_does_not_have_is_refused(deployment):

@@ -128,6 +128,10 @@ def test_a_dry_run_prints_the_plan_and_needs_no_resource(
     status, out, _ = run_cli("run", manifest, "--partition", "day", "--dry-run")
     assert status == 0
     assert "dry run" in out
+    estimate = out.rsplit("stored", 1)[1].strip()
+    assert json.loads(Store.open(os.environ["SPEECH_BACKFILL_STORE"]).get(estimate))["files"] == 6
+    status, out, _ = run_cli("plan", manifest, "--partition", "day", "--dry-run", "--json")
+    assert (status, json.loads(out)["stored_at"]) == (0, estimate)
     status, _, err = run_cli("run", manifest, "--partition", "day")
     assert status == 1
     assert "no Speech resource" in err

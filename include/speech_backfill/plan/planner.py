@@ -7,10 +7,11 @@ over as they are, so no file is cut into a second chunk while the first may stil
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import pyarrow as pa
 
 from speech_backfill import paths
 from speech_backfill.accounts import StorageAccounts
-from speech_backfill.errors import EmptyManifest, ManifestError, SettingsError
+from speech_backfill.errors import EmptyManifest, ManifestError, SettingsError, StoreError
 from speech_backfill.ledger.budgets import Budgets
 from speech_backfill.ledger.ledger import Claims, Ledger, NewPlacement, PlansChanged
 from speech_backfill.ledger.records import ChunkRecord, PlanRecord, PlanState
@@ -43,6 +44,8 @@ from speech_backfill.speech.resource import SpeechResource
 from speech_backfill.store import Store
 from speech_backfill.tables.columns import texts
 from speech_backfill.tables.layout import quoted
+
+log = logging.getLogger(__name__)
 
 _MEMORY_LIMIT = "128MB"
 """DuckDB's. A plan reads and writes Parquet and cuts chunks beside it, and all of that is to stay within 512 MB."""
@@ -171,9 +174,23 @@ class Planner:
             seconds_per_byte=dict(audio.seconds_per_byte),
             price_per_audio_hour=self.settings.price_per_audio_hour,
             regions=self._forecast(request.partition, to_pay, hours_to_pay),
+            stored_at=paths.estimate(request.partition, request.run_key)
+            if request.dry_run
+            else paths.plan_summary(plan_id),
         )
-        if not request.dry_run:
-            self._commit(request, summary, placements, folder, claims=claims, bounds=bounds)
+        if request.dry_run:
+            return self._keep_estimate(request, summary)
+        self._commit(request, summary, placements, folder, claims=claims, bounds=bounds)
+        return summary
+
+    def _keep_estimate(self, request: PlanRequest, summary: PlanSummary) -> PlanSummary:
+        """Store what a dry run has found, in place of what the last one of the same run key did; returns it as it stands."""
+        try:
+            self.store.put(summary.stored_at, _as_json(request, summary))
+        except StoreError as error:
+            # Who may only read, or has no store yet, is told the estimate all the same: nothing follows from its being stored.
+            log.warning("The estimate is not stored: %s", error)
+            return replace(summary, stored_at="")
         return summary
 
     def _forecast(
@@ -325,12 +342,7 @@ class Planner:
             paths.plan_summary(summary.plan_id)
         ):  # a manifest never changes once written
             self.store.upload(folder / "manifest.parquet", paths.manifest(summary.plan_id))
-            kept = summary.to_dict() | {
-                "reprocess": request.reprocess,
-                "budget_hours": request.budget_hours,
-                "budget_name": request.budget_name,
-            }
-            self.store.put(paths.plan_summary(summary.plan_id), json.dumps(kept, indent=1).encode())
+            self.store.put(paths.plan_summary(summary.plan_id), _as_json(request, summary))
         for one in {placed.chunk.options for placed in placements}:
             self.store.create(paths.options(one.options_id), one.to_json().encode())
         budget_ms = None if request.budget_hours is None else int(request.budget_hours * 3_600_000)
@@ -362,6 +374,16 @@ class _Decided:
     lines: Path | None
     """The source's lines; None where only what is published was decided about."""
     duplicates: int
+
+
+def _as_json(request: PlanRequest, summary: PlanSummary) -> bytes:
+    """What the store keeps: the *summary*, and what of the *request* it does not say."""
+    kept = summary.to_dict() | {
+        "reprocess": request.reprocess,
+        "budget_hours": request.budget_hours,
+        "budget_name": request.budget_name,
+    }
+    return json.dumps(kept, indent=1).encode()
 
 
 def _bounds(connection: duckdb.DuckDBPyConnection) -> tuple[str, str] | None:

@@ -86,6 +86,8 @@ class PlanSummary:
     seconds_per_byte: dict[str, float] = field(default_factory=dict)
     """By format: what budgets reserve for files whose duration is not known; on the long side, see plan/estimate.py."""
     price_per_audio_hour: float = 0.0
+    stored_at: str = ""
+    """The path of this in the store; empty where a dry run could not write it. Of a plan, what it said the first time stays there."""
     price_basis: str = "the setting SPEECH_BACKFILL_PRICE_PER_AUDIO_HOUR, not verified with Azure"
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,7 +98,7 @@ class PlanSummary:
     def text(self) -> str:
         """The summary for people."""
         rows = [
-            f"Plan {self.plan_id} of partition {self.partition}{' (dry run: nothing was written)' if self.dry_run else ''}",
+            f"Plan {self.plan_id} of partition {self.partition}{' (dry run: nothing was planned)' if self.dry_run else ''}",
             f"  source            {self.source or 'the published partition'}",
             f"  audio files       {self.files:,} ({self.duplicates:,} duplicate lines left out)",
             f"  to submit         {self.to_submit:,} in {self.chunks:,} transcriptions, {self.shards:,} shards"
@@ -108,6 +110,7 @@ class PlanSummary:
             f"  price             {_about(self.price, self._price_error)} (at the price in the settings, not verified with Azure)",
             *(f"  expected          {one.text}" for one in self.regions if one.hours),
             f"  task instances    {self.task_instances:,}",
+            *([f"  stored            {self.stored_at}"] if self.stored_at else []),
         ]
         return "\n".join(rows)
 

@@ -31,8 +31,9 @@ from speech_backfill.ledger import schema
 from speech_backfill.ledger.ledger import Ledger, PlansChanged
 from speech_backfill.model import TranscriptionOptions
 from speech_backfill.plan.request import PlanSummary
+from speech_backfill.store import Store
 from speech_backfill.tables.errors import InvalidPartitionKey
-from tests.speech_backfill.campaign import Bad, Campaign, url
+from tests.speech_backfill.campaign import ACCOUNT_KEY, Bad, Campaign, url
 
 NAMES = [f"call {n:02}.wav" for n in range(8)]
 
@@ -365,16 +366,75 @@ def test_a_file_in_two_adopted_chunks_of_one_shard_has_its_rows_once(campaign: C
     assert campaign.posts == 2
 
 
-def test_a_dry_run_writes_nothing_at_all(campaign: Campaign) -> None:
-    before = _everything(campaign)
+def test_a_dry_run_writes_nothing_but_its_estimate(campaign: Campaign) -> None:
+    estimate = paths.estimate("day", "run")
+    before, rows = _everything(campaign)
     plan = campaign.plan(NAMES, dry_run=True)
     assert (plan.to_submit, plan.chunks, plan.dry_run) == (8, 3, True)
     assert "dry run" in plan.text
-    assert _everything(campaign) == before
+    assert _everything(campaign) == (before | {estimate: campaign.store.get(estimate)}, rows)
     campaign.run(NAMES[:4])
-    before = _everything(campaign)
+    before, rows = _everything(campaign)
     assert campaign.plan(NAMES, dry_run=True).carried == 4
-    assert _everything(campaign) == before
+    assert _everything(campaign) == (before | {estimate: campaign.store.get(estimate)}, rows)
+
+
+def test_a_dry_run_stores_what_it_says_in_place_of_what_the_last_one_said(campaign: Campaign) -> None:
+    source = campaign.manifest(NAMES)
+    first = campaign.plan(source=source, dry_run=True, budget_hours=2.0)
+    assert first.stored_at == "estimates/day/run.json"
+    assert f"  stored            {first.stored_at}" in first.text
+    asked = {"reprocess": False, "budget_hours": 2.0, "budget_name": ""}
+    stored = json.loads(campaign.store.get(first.stored_at))
+    assert stored == json.loads(json.dumps(first.to_dict())) | asked
+    for what in ("files", "audio_hours", "audio_hours_error", "price", "price_basis", "task_instances"):
+        assert what in stored
+    assert [one["region"] for one in stored["regions"]] == ["the region of east"]
+    second = campaign.plan(NAMES[:2], dry_run=True)
+    assert second.stored_at == first.stored_at
+    assert json.loads(campaign.store.get(first.stored_at))["files"] == 2
+    other = campaign.plan(NAMES, dry_run=True, run_key="manual__2026-11-01T10:00:00+00:00")
+    assert other.stored_at == "estimates/day/manual__2026-11-01T10%3A00%3A00+00%3A00.json"
+    assert sorted(campaign.everything_written()) == sorted([first.stored_at, other.stored_at])
+    # A plan's own summary lies with the plan, and leaves the estimates alone.
+    plan = campaign.plan(NAMES)
+    assert plan.stored_at == paths.plan_summary(plan.plan_id)
+    assert json.loads(campaign.store.get(first.stored_at))["files"] == 2
+
+
+@pytest.mark.parametrize("run_key", ["", ".", "..", "a/../b", "x" * 300, "%" * 100, "grün\n"])
+def test_any_run_key_has_a_place_for_its_estimate(
+    campaign_with: Callable[..., Campaign], tmp_path: Path, run_key: str
+) -> None:
+    campaign = campaign_with(store=Store.open(str(tmp_path / "store")))
+    plan = campaign.plan(NAMES, dry_run=True, run_key=run_key)
+    assert [one.path for one in campaign.store.list("")] == [plan.stored_at]
+    assert plan.stored_at.startswith("estimates/day/")
+    assert plan.stored_at.count("/") == 2
+
+
+def test_a_store_that_takes_no_estimate_costs_nobody_the_answer(
+    campaign_with: Callable[..., Campaign], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    (tmp_path / "store" / "estimates").write_text("a file where the folder would be")
+    plan = campaign_with(store=store).plan(NAMES, dry_run=True)
+    assert (plan.to_submit, plan.stored_at) == (8, "")
+    assert "  stored  " not in plan.text
+    assert "The estimate is not stored: The store could not write 'estimates/day/run.json'" in caplog.text
+
+
+def test_an_estimate_holds_no_secret(campaign: Campaign) -> None:
+    """The source is not read again here, but what was typed is told."""
+    campaign.says = lambda _: Bad()
+    campaign.run(NAMES)
+    source = f"{url('manifest.csv')}?sig=a-secret&se=2027-01-01"
+    plan = campaign.plan(source=source, only_failed=True, reprocess=True, dry_run=True)
+    assert plan.to_submit == 8
+    stored = campaign.store.get(plan.stored_at).decode()
+    assert url("manifest.csv") in stored
+    for secret in ("sig=", "a-secret", ACCOUNT_KEY):
+        assert secret not in stored
 
 
 @pytest.mark.parametrize("content", ["", "uri,etag,size_bytes\n"])
@@ -777,7 +837,7 @@ def test_a_plan_that_was_stored_before_headers_were_read_is_repaired_and_publish
     young = {
         "audio_hours_error", "audio_hours_guessed", "durations_in_manifest", "headers_asked", "headers_read",
         "durations_sampled", "durations_guessed", "seconds_per_byte", "price_per_audio_hour", "price_basis",
-        "regions",
+        "regions", "stored_at",
     }  # fmt: skip
     assert young < old.keys()
     old = {name: value for name, value in old.items() if name not in young}
