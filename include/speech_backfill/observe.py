@@ -7,7 +7,7 @@ import logging
 from speech_backfill.error_classes import OurCode, can_retry
 from speech_backfill.errors import EndpointMoved
 from speech_backfill.ledger.ledger import Ledger
-from speech_backfill.ledger.records import OVERDUE, TranscriptionRecord
+from speech_backfill.ledger.records import GONE, OVERDUE, TranscriptionRecord, TranscriptionState
 from speech_backfill.ledger.resources import Resources
 from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.model import Status, TranscriptionRef
@@ -16,8 +16,6 @@ from speech_backfill.speech.api import Transcription
 from speech_backfill.speech.errors import NotFound, ServiceUnavailable, without_secrets
 
 log = logging.getLogger(__name__)
-
-_GONE = "the service does not know it any more: its time to live has ended, or somebody deleted it"
 
 
 async def record_ends(
@@ -49,18 +47,17 @@ async def record_ends(
             _record(submissions, resource, seen)
             del under_way[seen.transcription_id]
         unlisted.discard(seen.transcription_id)
-    for transcription_id in unlisted & under_way.keys() - {one.transcription_id for one in lingering}:
+    for transcription_id in unlisted & under_way.keys():
         # Deleted by somebody, or purged: only asking for it by its id is proof, for a list may lag.
+        record = under_way[transcription_id]
         try:
-            if (
-                await look(
-                    ledger, services, under_way[transcription_id], gone_after_seconds=gone_after_seconds
-                )
-                is None
-            ):
+            if await look(ledger, services, record, gone_after_seconds=gone_after_seconds) is None:
                 del under_way[transcription_id]
         except ServiceUnavailable:
             continue  # not proved to be gone: it keeps its place in the window
+        except EndpointMoved:
+            if record.state is not TranscriptionState.GIVEN_UP:
+                raise  # else it was accounted for, and nobody has to act
     return len(under_way)
 
 
@@ -97,7 +94,7 @@ async def look(
                 action=f"show {record.token}",
                 detail="404, right after its submission",
             ) from error
-        submissions.give_up(record, _GONE)
+        submissions.give_up(record, GONE)
         return None
     if seen.status.ended:
         _record(submissions, record.resource, seen)

@@ -504,6 +504,29 @@ def test_what_was_given_up_frees_its_place_as_soon_as_it_is_seen_to_end(
     assert [one.state for one in campaign.submissions.of_plan(summary.plan_id)] == ["given_up", "submitted"]
 
 
+def test_what_was_given_up_frees_its_place_once_the_service_does_not_know_it_any_more(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    campaign = campaign_with(resources={"east": 1}, files_per_transcription=2, max_shards=1)
+    summary = campaign.plan(NAMES[:4])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    campaign.pipeline.submit(shard)
+    campaign.pass_deadlines()
+    assert isinstance(campaign.pipeline.submit(shard), NotYet)
+    (job,) = campaign.service.jobs.values()
+
+    campaign.service.forget(job.transcription_id)
+
+    assert isinstance(campaign.pipeline.submit(shard), Submitted), "its end would be waited for without end"
+    campaign.end_all()
+    campaign.pipeline.merge(shard)
+    campaign.pipeline.publish(summary.plan_id)
+    assert [(one["outcome"], one["error_code"]) for one in campaign.rows().values()][:2] == [
+        ("missing", "Overdue"),
+        ("missing", "Overdue"),
+    ]
+
+
 def test_the_deadline_counts_from_when_the_region_was_expected_to_be_done(
     campaign_with: Callable[..., Campaign],
 ) -> None:

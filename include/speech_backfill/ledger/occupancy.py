@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from speech_backfill.ledger import schema
-from speech_backfill.ledger.records import OVERDUE, UNFINISHED, TranscriptionState
+from speech_backfill.ledger.records import GONE, OVERDUE, UNFINISHED, TranscriptionState
 from speech_backfill.model import Status
 
 _T = schema.transcriptions.c
@@ -28,6 +28,7 @@ def lingering(*, now: float, linger_seconds: float) -> sa.ColumnElement[bool]:
     return sa.and_(
         _T.state == TranscriptionState.GIVEN_UP,
         _T.problem.startswith(OVERDUE),
+        ~_T.problem.endswith(GONE),
         _T.transcription_id.is_not(None),
         _T.status.not_in((Status.SUCCEEDED, Status.FAILED)),
         _T.ended_at > now - linger_seconds,

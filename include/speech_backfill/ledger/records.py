@@ -36,6 +36,9 @@ UNFINISHED = (TranscriptionState.INTENDED, TranscriptionState.SUBMITTED)
 OVERDUE = "past its deadline"
 """How the problem begins of what was given up though the service may still work on it."""
 
+GONE = "the service does not know it any more: its time to live has ended, or somebody deleted it"
+"""How the problem ends of what nobody can wait for."""
+
 BUDGET = "budget"
 """What stops a placement whose chunk does not fit its plan's budget any more."""
 

@@ -158,7 +158,15 @@ class Submissions:
             return connection.execute(query).scalar() == 1
 
     def give_up(self, record: TranscriptionRecord, problem: str) -> None:
-        """Stop waiting for it: past its deadline, or gone at the service."""
+        """Stop waiting for it: past its deadline, or gone at the service.
+
+        What was given up before keeps its first reason, and *problem* is added to it.
+        """
+        if record.state is TranscriptionState.GIVEN_UP and not (record.problem or "").endswith(problem):
+            with self._engine.begin() as connection:
+                given_up = sa.and_(_key(record), _T.c.state == TranscriptionState.GIVEN_UP)
+                connection.execute(_T.update().where(given_up).values(problem=f"{record.problem}; {problem}"))
+            return
         with self._engine.begin() as connection:
             connection.execute(
                 _T.update()
