@@ -97,13 +97,14 @@ class StorageAccount:
                 options["credential_provider"] = AzureCredentialProvider(credential=cast("Any", credential))
         return AzureStore(name, prefix=prefix or None, **options)
 
-    def signer(self, *, now: float, hours: float) -> Callable[[str, str], str]:
+    def signer(self, *, now: float, hours: float, better_hours: float = 0.0) -> Callable[[str, str], str]:
         """A function (container, path) → read SAS of one blob, valid from a little before *now* for *hours*.
 
-        A SAS from the connection is returned as it is. Raises SettingsError if that one ends before the queue may.
+        One that we sign is valid for *better_hours* if they are more, as far as its key goes: seven days with an identity. A
+        SAS from the connection is returned as it is. Raises SettingsError if that one ends before *hours* have passed.
         """
         start = datetime.fromtimestamp(now, UTC) - timedelta(minutes=15)
-        end = datetime.fromtimestamp(now, UTC) + timedelta(hours=hours)
+        end = datetime.fromtimestamp(now, UTC) + timedelta(hours=max(hours, better_hours))
         match self.credential:
             case SasToken(sas=sas) as token:
                 expires_at = token.expires_at

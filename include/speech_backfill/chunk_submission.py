@@ -108,6 +108,9 @@ class ChunkSubmitter:
                 reservation = self._reserve(wanted, troubles)
             if look_for_room and isinstance(reservation, WindowFull):
                 await self._make_room(reservation.resources, troubles)
+                late = await self._late_success(placement)
+                if late is not None:
+                    return late
                 reservation = self._reserve(wanted, troubles)
             match reservation:
                 case Known(record=record):

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import tempfile
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ from speech_backfill.errors import SettingsError, StoreError
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.ledger.records import Placement, PlanState, TranscriptionRecord, TranscriptionState
 from speech_backfill.ledger.submissions import Submissions
-from speech_backfill.model import Shard, Status
+from speech_backfill.model import Shard, Status, TranscriptionRef
+from speech_backfill.observe import record_ends
 from speech_backfill.raw_results import raw_results, write_line
 from speech_backfill.results.errors import InvalidResultFile
 from speech_backfill.results.report import ReportDetail
@@ -46,6 +48,15 @@ _ENDED = {Status.SUCCEEDED, Status.FAILED}
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Come back at *until* (seconds since 1970), or when all of *waiting_for* have ended."""
+
+    until: float
+    reason: str
+    waiting_for: tuple[TranscriptionRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Keeper:
     """The pieces that keeping needs; `keep_shard` is its verb."""
 
@@ -55,15 +66,49 @@ class Keeper:
     services: Services
     settings: Settings
 
+    async def hold(self, shard: Shard) -> Held | None:
+        """When *shard*, all submitted, wants another turn to keep results; None where all will live until its merge."""
+        share = self.settings.time_to_live_hours * 3600 * _SHARE
+        if self._expected_at(self._under_way(shard)) <= self.ledger.clock() + share:
+            return None
+        for resource in sorted({one.resource for one in self._under_way(shard)}):
+            try:
+                await record_ends(
+                    self.ledger,
+                    self.services,
+                    resource,
+                    gone_after_seconds=self.settings.gone_after_seconds,
+                )
+            except (SpeechServiceError, SettingsError) as error:
+                log.warning("%s has not said what has ended: %s", resource, error)
+        under_way = self._under_way(shard)
+        now, last = self.ledger.clock(), self._expected_at(under_way)
+        if last <= now + share:
+            return None
+        hours = (last - now) / 3600
+        return Held(
+            until=min(now + share, last - share),
+            reason=f"all is submitted; the last may take {hours:.0f} hours, and results are kept meanwhile",
+            waiting_for=tuple(one.ref for one in under_way if one.ref is not None),
+        )
+
+    def _under_way(self, shard: Shard) -> list[TranscriptionRecord]:
+        records = Submissions(self.ledger).of_shard(shard).values()
+        return [one for one in records if one.state is TranscriptionState.SUBMITTED]
+
+    def _expected_at(self, under_way: Sequence[TranscriptionRecord]) -> float:
+        """When the last of them should be done at the latest; 0 where there is none."""
+        return max((one.due_at(0.0) or 0.0 for one in under_way), default=0.0)
+
     async def keep_shard(self, shard: Shard, *, last: bool = False) -> int:
-        """Keep what is due of *shard*, the oldest first, for a few minutes at the most; returns how many were kept.
+        """Keep what is due of *shard*, the oldest first; returns how many were kept. All but its last turn end after minutes.
 
         *last*: all of it is submitted, so there is no other turn before the merge.
         Raises nothing: what can't be kept is logged, and is tried again at the shard's next turn.
         """
         kept, troubled = 0, set[str]()
         try:
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(None if last else _SECONDS):
                 for placement, record in self._due(shard, last=last):
                     if record.resource in troubled or self._is_kept(record):
                         continue
@@ -94,16 +139,7 @@ class Keeper:
         """
         seconds, now = self.settings.time_to_live_hours * 3600, self.ledger.clock()
         records = Submissions(self.ledger).of_shard(shard)
-        then = max(
-            [
-                now,
-                *(
-                    one.due_at(0.0) or now
-                    for one in records.values()
-                    if last and one.state is TranscriptionState.SUBMITTED
-                ),
-            ]
-        )
+        then = max(now, self._expected_at(self._under_way(shard))) if last else now
         found = [
             (record.ended_at, placement, record)
             for placement in self.ledger.shard_placements(shard)

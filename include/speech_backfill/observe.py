@@ -57,7 +57,10 @@ async def record_ends(
             continue  # not proved to be gone: it keeps its place in the window
         except EndpointMoved:
             if record.state is not TranscriptionState.GIVEN_UP:
-                raise  # else it was accounted for, and nobody has to act
+                raise
+            submissions.give_up(
+                record, GONE
+            )  # it is accounted for: nobody has to act, and nobody can ask for it
     return len(under_way)
 
 

@@ -86,15 +86,20 @@ class Pipeline:
         return self.ledger.shards(plan_id, round_)
 
     def submit(self, shard: Shard) -> Submitted | NotYet:
-        """Submit what is not submitted yet of *shard*, and keep what has ended too long ago to wait for its merge."""
+        """Submit what is not submitted yet of *shard*, and keep what has ended too long ago to wait for its merge.
+
+        Where its last transcription is expected so late that others of it would not live until the merge, there is another
+        turn, and another, to keep them.
+        """
 
         async def run() -> Submitted | NotYet:
             async with self.services() as services:
                 poster = Poster(self.ledger, self.store, self.accounts, services, self.settings)
                 answer = await Submitter(poster).submit_shard(shard)
-                await Keeper(self.ledger, self.store, self.accounts, services, self.settings).keep_shard(
-                    shard, last=isinstance(answer, Submitted)
-                )
+                keeper = Keeper(self.ledger, self.store, self.accounts, services, self.settings)
+                if isinstance(answer, Submitted) and (held := await keeper.hold(shard)) is not None:
+                    answer = NotYet(held.until, held.reason, held.waiting_for, len(held.waiting_for))
+                await keeper.keep_shard(shard, last=isinstance(answer, Submitted))
                 return answer
 
         return asyncio.run(run())

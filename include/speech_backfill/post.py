@@ -270,15 +270,16 @@ class Poster:
     def _content_urls(self, placement: Placement, record: TranscriptionRecord) -> list[str]:
         """The chunk's URLs with a read SAS each, minted now; plain ones where the service reads by its own identity.
 
-        A SAS outlives the moment at which the transcription is given up: until then its region may begin with it.
+        Where we can sign one for so long it lives until the transcription is given up: until then its region may begin with it.
         """
         files = read_chunk(self.store, placement.chunk.chunk_id)
         if self.settings.source_access == "identity":
             return [one.url for one in files]
         until_given_up = (record.expected_seconds or 0.0) / 3600 + self.settings.deadline_hours
-        hours = max(self.settings.sas_hours, until_given_up)
         signers = {
-            account.name: account.signer(now=self.ledger.clock(), hours=hours)
+            account.name: account.signer(
+                now=self.ledger.clock(), hours=self.settings.sas_hours, better_hours=until_given_up
+            )
             for account in self.accounts.accounts
         }
         urls = []

@@ -272,15 +272,23 @@ class Rebuilder:
                 status=seen.status,
                 ended_at=seen.last_action_at if ended else None,
                 billed_ms=seen.duration_ms,
+                expected_seconds=None if ended else self._queue_seconds,
             )
+
+    @property
+    def _queue_seconds(self) -> float:
+        """What a region may need for full windows of the largest chunks, at half the assumed speed.
+
+        What stood before a transcription when it was submitted is not known any more.
+        """
+        windows = sum(one.window for one in self.services.resources.values())
+        return windows * self.settings.hours_per_transcription / self.settings.audio_speed * 2 * 3600
 
     def _marked(self, found: _Found) -> None:
         """Note submissions that were marked and that nobody else knows of: they are looked for before anything is submitted."""
         now = self.ledger.clock()
-        settings, windows = self.settings, [one.window for one in self.services.resources.values()]
-        # What a full window of the largest chunks takes stands before the deadline.
-        queue_hours = max(windows, default=0) * settings.hours_per_transcription / settings.audio_speed
-        life = (queue_hours + settings.deadline_hours + settings.time_to_live_hours) * 3600
+        settings = self.settings
+        life = self._queue_seconds + (settings.deadline_hours + settings.time_to_live_hours) * 3600
         for one in self.store.list("submissions/"):
             match = _MARK.fullmatch(one.path.rpartition("/")[2])
             if match is None or (match[1], int(match[2])) in found.attempts:

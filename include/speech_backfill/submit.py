@@ -140,7 +140,8 @@ class Submitter:
             case NoRoom(unfinished=unfinished):
                 made.full.add(want)
                 wanted = made.no_room.setdefault(residency, _Wanted(unfinished))
-                wanted.unfinished, wanted.chunks = unfinished, wanted.chunks + 1
+                wanted.unfinished = tuple(dict.fromkeys((*wanted.unfinished, *unfinished)))
+                wanted.chunks += 1
             case Stopped():
                 made.stopped = answer
                 made.left += 1

@@ -120,6 +120,7 @@ class Campaign:
         ledger_url: str = "",
         resources: Mapping[str, int] | None = None,
         store: Store | None = None,
+        region: str = "",
         **knobs: Any,
     ) -> Campaign:
         clock = FakeClock()
@@ -127,7 +128,10 @@ class Campaign:
             name: FakeSpeechService(name=name, host=f"{name}.example", clock=clock)
             for name in (resources or {"east": 4})
         }
-        made = [services[name].resource(window=window) for name, window in (resources or {"east": 4}).items()]
+        made = [
+            services[name].resource(window=window, region=region)
+            for name, window in (resources or {"east": 4}).items()
+        ]
 
         def open_client(resource: SpeechResource) -> SpeechClient:
             service = services[resource.name]

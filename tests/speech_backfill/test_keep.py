@@ -80,19 +80,64 @@ def test_young_results_are_left_to_the_merge_and_old_ones_are_fetched_once(slow:
 def test_the_last_turn_keeps_what_would_be_too_old_when_the_shard_should_be_done(
     campaign_with: Callable[..., Campaign],
 ) -> None:
-    """Each transcription has 100 hours of audio, for 20 hours of the region's time, or 40 while its speed is assumed."""
+    """Each transcription has 45 hours of audio, for which a region is given 18."""
     slow = campaign_with(resources={"east": 2}, files_per_transcription=1, max_shards=1)
-    rows = [[url(one), "e1", "32000", "360000000", ""] for one in ("a", "b", "c")]
-    (shard,) = slow.pipeline.shards(slow.plan(rows).plan_id)
+    (shard,) = slow.pipeline.shards(slow.plan(hours_of_audio(45, "a", "b", "c")).plan_id)
     assert isinstance(slow.pipeline.submit(shard), NotYet)
-    slow.clock.now += 20 * HOUR
+    slow.clock.now += 9 * HOUR
     slow.finish(jobs(slow)[0], slow.service)
-    slow.clock.now += HOUR
+    slow.clock.now += 10 * HOUR
     assert kept(slow) == 0
 
     assert isinstance(slow.pipeline.submit(shard), Submitted)
 
-    assert kept(slow) == 1, "the last one is expected in 80 hours, and a quarter of the time to live is 42"
+    assert kept(slow) == 1, "the last one is given 36 hours, and a quarter of the time to live is 42"
+
+
+def hours_of_audio(hours: int, *names: str) -> list[list[str]]:
+    return [[url(one), "e1", "32000", str(hours * 3_600_000), ""] for one in names]
+
+
+def test_a_shard_that_is_all_submitted_has_turns_until_what_ends_lives_until_its_merge(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    slow = campaign_with(resources={"east": 4}, files_per_transcription=1, max_shards=1)
+    (shard,) = slow.pipeline.shards(slow.plan(hours_of_audio(120, *"abcd")).plan_id)
+    start, hours = slow.clock.now, 60  # half the assumed speed
+    turns = 0
+    while not isinstance(answer := slow.pipeline.submit(shard), Submitted):
+        turns += 1
+        assert len(answer.waiting_for) == answer.ends
+        assert "all is submitted" in answer.reason
+        slow.clock.now = answer.until
+        worked(slow, start, hours)
+    assert 3 <= turns <= 5
+    assert kept(slow) >= 1
+    slow.clock.now = start + 4 * hours * HOUR
+    worked(slow, start, hours)
+
+    assert slow.pipeline.merge(shard).transcribed == 4
+    assert slow.posts == 4
+
+
+def worked(campaign: Campaign, start: float, hours: int) -> None:
+    """The region has needed so many hours for each, and the service has purged what ended a time to live ago."""
+    for number, job in enumerate(jobs(campaign), 1):
+        ends = start + number * hours * HOUR
+        if ends <= campaign.clock.now and job.status == "NotStarted":
+            campaign.finish(job, campaign.service)
+            job.last_action_at = ends
+        if ends + campaign.pipeline.settings.time_to_live_hours * HOUR <= campaign.clock.now:
+            campaign.service.forget(job.transcription_id)
+
+
+def test_all_that_ends_early_ends_the_turns(campaign_with: Callable[..., Campaign]) -> None:
+    slow = campaign_with(resources={"east": 4}, files_per_transcription=1, max_shards=1)
+    (shard,) = slow.pipeline.shards(slow.plan(hours_of_audio(120, *"abcd")).plan_id)
+    assert isinstance(slow.pipeline.submit(shard), NotYet)
+    slow.clock.now += HOUR
+    slow.end_all()
+    assert isinstance(slow.pipeline.submit(shard), Submitted)
 
 
 def test_the_reasons_of_its_report_outlive_the_purge_and_what_was_not_read_is_not_paid_again(

@@ -422,6 +422,7 @@ def test_an_overdue_transcription_is_given_up_and_repaired_and_its_late_success_
     assert (merged.missing, merged.can_retry) == (3, 3)
     assert [one.state for one in campaign.submissions.of_plan(summary.plan_id)] == ["given_up"]
     (repair,) = campaign.pipeline.reconcile(summary.plan_id, 0)
+    campaign.clock.now += campaign.pipeline.settings.linger_seconds
     campaign.submit(repair)
     assert len(campaign.service.jobs) == 2
     campaign.end_all()
@@ -534,10 +535,10 @@ def test_the_deadline_counts_from_when_the_region_was_expected_to_be_done(
     campaign = campaign_with(max_shards=1, files_per_transcription=1, audio_speed=5.0)
     summary = campaign.plan([[url(one), "e1", "32000", "360000000", ""] for one in ("a", "b", "c", "d")])
     (shard,) = campaign.pipeline.shards(summary.plan_id)
-    answer = campaign.pipeline.submit(shard)
-    assert isinstance(answer, Submitted)
+    campaign.pipeline.submit(shard)
     start = campaign.clock.now
-    due = sorted((at - start) / 3600 for at in answer.due_at.values())
+    hours = campaign.pipeline.settings.deadline_hours
+    due = sorted((one.due_at(hours) - start) / 3600 for one in campaign.submissions.unfinished("east"))
     assert due == pytest.approx([48 + 40, 48 + 80, 48 + 120, 48 + 160]), "twice, for the speed is assumed"
 
     for ended in range(4):
@@ -549,6 +550,47 @@ def test_the_deadline_counts_from_when_the_region_was_expected_to_be_done(
     campaign.pipeline.merge(shard)
     report = campaign.pipeline.publish(summary.plan_id)
     assert (report.transcribed, report.given_up) == (4, 0)
+
+
+def test_a_deadline_does_not_follow_the_low_speed_that_short_files_teach(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    """A file of two minutes takes twenty, most of which it waits: a tenth of real time, which no region works at."""
+    campaign = campaign_with(max_shards=1, files_per_transcription=1)
+    for night in range(5):
+        partition = f"night {night}"
+        summary = campaign.plan(
+            [[url(partition), "e1", "32000", "120000", ""]], partition=partition, run_key=partition
+        )
+        (shard,) = campaign.pipeline.shards(summary.plan_id)
+        campaign.submit(shard)
+        campaign.clock.now += 1200
+        campaign.end_all()
+        campaign.pipeline.merge(shard)
+        campaign.pipeline.publish(summary.plan_id)
+    summary = campaign.plan([[url(one), "e1", "32000", "432000000", ""] for one in ("a", "b", "c", "d")])
+    (shard,) = campaign.pipeline.shards(summary.plan_id)
+    campaign.pipeline.submit(shard)
+    under_way = campaign.submissions.unfinished("east")
+    due = sorted((one.due_at(48.0) - campaign.clock.now) / 3600 for one in under_way)
+    assert due == pytest.approx([48 + 48, 48 + 96, 48 + 144, 48 + 192])
+
+
+def test_what_may_never_end_is_not_waited_for_beside_what_will(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    campaign = campaign_with(resources={"east": 2}, files_per_transcription=1, max_shards=1)
+    (shard,) = campaign.pipeline.shards(campaign.plan(NAMES[:4]).plan_id)
+    campaign.pipeline.submit(shard)
+    stuck, fast = campaign.service.jobs.values()
+    campaign.pass_deadlines()
+    campaign.finish(fast, campaign.service)
+    answer = campaign.pipeline.submit(shard)
+    assert isinstance(answer, NotYet)
+    *_, third = campaign.service.jobs.values()
+    assert [one.transcription_id for one in answer.waiting_for] == [third.transcription_id]
+    assert stuck.status == "NotStarted"
+    assert answer.ends == 1
 
 
 def test_the_signature_of_the_audio_lives_until_its_transcription_is_given_up(

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from speech_backfill.errors import StillRunning
 from speech_backfill.ledger.ledger import Ledger
 from speech_backfill.model import Shard, TranscriptionOptions
 from speech_backfill.rebuild import Rebuilt
@@ -53,6 +54,22 @@ def test_a_ledger_lost_while_transcriptions_are_under_way_is_rebuilt_and_pays_no
     assert report.transcribed == 9
     assert new.posts == 4
     assert len(new.texts()) == 9
+
+
+def test_a_rebuilt_ledger_does_not_give_up_what_may_have_stood_behind_much(
+    campaign: Campaign, lost: Callable[[Campaign], Campaign]
+) -> None:
+    summary = campaign.plan(NAMES)
+    submitted(campaign, campaign.pipeline.shards(summary.plan_id))
+    campaign.clock.now += campaign.pipeline.settings.deadline_hours * 3600
+    new = lost(campaign)
+    new.pipeline.rebuild_ledger()
+    again = new.plan(NAMES, run_key="again")
+    for shard in new.pipeline.shards(again.plan_id):
+        new.pipeline.submit(shard)
+        with pytest.raises(StillRunning):
+            new.pipeline.merge(shard)
+    assert new.posts == 3
 
 
 def test_a_rebuilt_ledger_knows_what_is_published_here_and_elsewhere(

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fakes.speech_service import FakeSpeechService, Job
 from speech_backfill.ledger.reservations import Reservations
 from speech_backfill.publish.report import RunReport
+from speech_backfill.submit import NotYet, Submitted
 from tests.speech_backfill.campaign import Bad, Campaign
 
 NAMES = [f"call {n:02}.wav" for n in range(8)]
@@ -186,10 +187,28 @@ def test_a_later_run_keeps_away_too(campaign_with: Callable[..., Campaign]) -> N
 
 
 def test_where_there_is_no_other_resource_the_same_one_is_taken(campaign: Campaign) -> None:
-    plan_id, _ = overdue(campaign, NAMES[:3])
+    plan_id, job = overdue(campaign, NAMES[:3])
     (repair,) = campaign.pipeline.reconcile(plan_id)
-    campaign.submit(repair)
+    answer = campaign.pipeline.submit(repair)
+    assert isinstance(answer, NotYet), "it is at work on these very files, for all we know"
+    assert [one.transcription_id for one in answer.waiting_for] == [job.transcription_id]
+    assert campaign.posts == 1
+    campaign.clock.now += campaign.pipeline.settings.linger_seconds
+    assert isinstance(campaign.pipeline.submit(repair), Submitted)
     assert campaign.posts == 2
+
+
+def test_another_resource_of_the_region_is_no_other_place(campaign_with: Callable[..., Campaign]) -> None:
+    campaign = campaign_with(resources={"one": 4, "two": 4}, region="westeurope")
+    plan_id, job = overdue(campaign, NAMES[:3])
+    (repair,) = campaign.pipeline.reconcile(plan_id)
+    assert isinstance(campaign.pipeline.submit(repair), NotYet)
+    (service,) = [one for one in campaign.services.values() if one.jobs]
+
+    campaign.finish(job, service)
+
+    assert isinstance(campaign.pipeline.submit(repair), Submitted)
+    assert campaign.posts == 1, "its late success is taken"
 
 
 def test_region_trouble_of_one_file_goes_elsewhere_and_a_mere_timeout_anywhere(
@@ -251,6 +270,7 @@ def test_a_region_that_cannot_be_asked_does_not_hold_the_repair_up(
 def test_two_that_end_both_are_one_in_the_tables_and_both_in_the_cost(campaign: Campaign) -> None:
     plan_id, stuck = overdue(campaign, NAMES[:3])
     (repair,) = campaign.pipeline.reconcile(plan_id)
+    campaign.clock.now += campaign.pipeline.settings.linger_seconds
     campaign.submit(repair)
     campaign.end_all()
     campaign.pipeline.merge(repair)

@@ -16,9 +16,10 @@ from speech_backfill.ledger.budgets import limit_ms, spent_ms
 from speech_backfill.ledger.engine import locked
 from speech_backfill.ledger.failures import failing
 from speech_backfill.ledger.ledger import Ledger
-from speech_backfill.ledger.occupancy import occupying
+from speech_backfill.ledger.occupancy import lingering, occupying
 from speech_backfill.ledger.records import (
     BUDGET,
+    UNFINISHED,
     HeldByAnother,
     Known,
     MustLookUp,
@@ -34,14 +35,15 @@ from speech_backfill.ledger.records import (
     TranscriptionState,
     WindowFull,
 )
-from speech_backfill.ledger.resources import backlogs, regions
+from speech_backfill.ledger.resources import backlogs, region_of, regions
 from speech_backfill.ledger.rows import locked_row, of_place, record, standing
+from speech_backfill.ledger.speeds import Speed
 from speech_backfill.model import TranscriptionRef
 
 _T = schema.transcriptions
 
 _UNSURE = 2.0
-"""An assumed speed may be twice that of the region; a learnt one is near it."""
+"""A region may work at half the speed that is assumed; of one that is slower still, nobody waits any longer for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,12 @@ class _Chosen:
 
     resource: str
     seconds: float
+
+
+def _pace(speed: Speed, assumed: float) -> float:
+    """The speed that a deadline rests on, between half the *assumed* one and that: short files teach low speeds, and chance high ones."""
+    slowest = assumed / _UNSURE
+    return max(slowest, min(speed.factor, assumed)) if speed.ends else slowest
 
 
 class Reservations:
@@ -108,6 +116,7 @@ class Reservations:
                 tried=tried,
                 assumed_speed=assumed_speed,
                 occupies=occupying(now=now, linger_seconds=linger_seconds),
+                lingers=lingering(now=now, linger_seconds=linger_seconds),
             )
             if isinstance(chosen, NoneAllowed):
                 return chosen
@@ -172,6 +181,7 @@ class Reservations:
         tried: Collection[str],
         assumed_speed: float,
         occupies: sa.ColumnElement[bool],
+        lingers: sa.ColumnElement[bool],
     ) -> _Chosen | WindowFull | SetAside | NoneAllowed:
         """The resource for *placement*, its row locked; or why there is none."""
         table = schema.resources
@@ -181,6 +191,14 @@ class Reservations:
         allowed = [one for one in known if residency in {"", one.residency}]
         if not allowed:
             return NoneAllowed(residency)
+        if placement.attempt > 1:
+            # A region that may be at work on these files still is not sent them again.
+            at_work = self._at_work(connection, placement, lingers)
+            busy = {region_of(one.resource, one.region) for one in known if one.resource in at_work}
+            elsewhere = [one for one in allowed if region_of(one.resource, one.region) not in busy]
+            if not elsewhere:
+                return WindowFull(tuple(at_work.values()), tuple(at_work))
+            allowed = elsewhere
         others = [one for one in allowed if one.resource != placement.away_from]
         usable = [one for one in others if one.aside_until <= now and one.resource not in tried]
         # Where the others are in trouble, so is not perhaps the one to keep away from.
@@ -197,12 +215,14 @@ class Reservations:
             problems = "; ".join(f"{one.resource}: {one.problem}" for one in aside)
             return SetAside(float(aside[0].aside_until), problems)
         names = [one.resource for one in usable]
+        alive = sa.func.sum(sa.case((_T.c.state.in_(UNFINISHED), 1), else_=0))
         counted = connection.execute(
-            sa.select(_T.c.resource, sa.func.count().label("unfinished"))
+            sa.select(_T.c.resource, sa.func.count().label("unfinished"), alive.label("alive"))
             .where(occupies, _T.c.resource.in_(names))
             .group_by(_T.c.resource)
         )
-        unfinished = {one.resource: one.unfinished for one in counted}
+        # For one that is tried with one, what was given up tells nothing.
+        unfinished = {one.resource: one.alive if one.resource in fails else one.unfinished for one in counted}
         # One that fails what it takes is tried with one, and gets no more until that has ended well.
         windows = {one.resource: 1 if one.resource in fails else one.window for one in usable}
         roomy = [name for name in names if unfinished.get(name, 0) < windows[name]]
@@ -214,21 +234,35 @@ class Reservations:
             for one in found
             for name in one.resources
         }
-        assumed = {name for one in found for name in one.resources if not one.speed.ends}
         # Of two resources of one region the less loaded, then in the order of the settings.
         best: str = min(
             roomy, key=lambda name: (done_in[name], unfinished.get(name, 0), resources.index(name))
         )
-        return _Chosen(best, done_in[best] * (_UNSURE if best in assumed else 1.0))
+        (speed,) = (one.speed for one in found if best in one.resources)
+        return _Chosen(best, done_in[best] * speed.factor / _pace(speed, assumed_speed))
 
     def _unfinished(
         self, connection: sa.Connection, resources: Sequence[str], occupies: sa.ColumnElement[bool]
     ) -> tuple[TranscriptionRef, ...]:
-        query = sa.select(_T.c.resource, _T.c.transcription_id).where(
+        query = sa.select(_T.c.resource, _T.c.transcription_id, _T.c.state).where(
             _T.c.resource.in_(resources), occupies, _T.c.transcription_id.is_not(None)
         )
-        rows = connection.execute(query.order_by(_T.c.submitted_at))
-        return tuple(TranscriptionRef(row.resource, row.transcription_id) for row in rows)
+        rows = connection.execute(query.order_by(_T.c.submitted_at)).all()
+        # What was given up may never end: it is waited for only where nothing else is there.
+        alive = [row for row in rows if row.state != TranscriptionState.GIVEN_UP]
+        return tuple(TranscriptionRef(row.resource, row.transcription_id) for row in alive or rows)
+
+    def _at_work(
+        self, connection: sa.Connection, placement: Placement, lingers: sa.ColumnElement[bool]
+    ) -> dict[str, TranscriptionRef]:
+        """Earlier attempts at the chunk that were given up and may end yet, by resource."""
+        query = sa.select(_T.c.resource, _T.c.transcription_id).where(
+            _T.c.chunk_id == placement.chunk.chunk_id, _T.c.attempt < placement.attempt, lingers
+        )
+        return {
+            row.resource: TranscriptionRef(row.resource, row.transcription_id)
+            for row in connection.execute(query)
+        }
 
     def _stop(self, connection: sa.Connection, placement: Placement, why: str | None) -> None:
         if placement.stopped != why:
