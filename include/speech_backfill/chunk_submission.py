@@ -10,6 +10,7 @@ from typing import assert_never
 
 from speech_backfill.errors import SettingsError, SupersededPlan
 from speech_backfill.ledger.records import (
+    AtWork,
     HeldByAnother,
     Known,
     MustLookUp,
@@ -53,6 +54,9 @@ _LONGEST_PAUSE_SECONDS = 60.0
 
 _ROOM_SECONDS = 60.0
 """How long a resource may take to say what has ended, before the others' room is used without it."""
+
+_AT_WORK_SECONDS = 3600.0
+"""How long to wait for the end of what was given up before looking anyway: another region may be well by then."""
 
 _NOT_HERE = (NotSent, Unauthorized, NotFound)
 """This resource won't have the chunk, for certain; another one may."""
@@ -121,6 +125,12 @@ class ChunkSubmitter:
                     )
                 case WindowFull(unfinished=unfinished):
                     return NoRoom(unfinished)
+                case AtWork(refs=refs):
+                    return Later(
+                        self.poster.ledger.clock() + _AT_WORK_SECONDS,
+                        f"chunk {placement.chunk.chunk_id} was given up and may end yet, and no other region is well",
+                        waiting_for=refs,
+                    )
                 case SetAside(until=until, problem=problem):
                     return Later(until, f"every resource that may have it is set aside: {problem}")
                 case NoneAllowed(residency=residency):

@@ -68,29 +68,40 @@ class Keeper:
 
     async def hold(self, shard: Shard) -> Held | None:
         """When *shard*, all submitted, wants another turn to keep results; None where all will live until its merge."""
-        share = self.settings.time_to_live_hours * 3600 * _SHARE
-        if self._expected_at(self._under_way(shard)) <= self.ledger.clock() + share:
+        now, safe = self.ledger.clock(), min(self._life * _SHARE, max(self._life - self._patience, 0.0))
+        if self._expected_at(self._under_way(shard)) <= now + safe:
             return None
-        for resource in sorted({one.resource for one in self._under_way(shard)}):
-            try:
+        try:
+            for resource in sorted({one.resource for one in self._under_way(shard)}):
                 await record_ends(
                     self.ledger,
                     self.services,
                     resource,
                     gone_after_seconds=self.settings.gone_after_seconds,
                 )
-            except (SpeechServiceError, SettingsError) as error:
-                log.warning("%s has not said what has ended: %s", resource, error)
-        under_way = self._under_way(shard)
-        now, last = self.ledger.clock(), self._expected_at(under_way)
-        if last <= now + share:
+        except SpeechServiceError as error:
+            log.warning("%s has not said what has ended: %s", error.resource, error)
+        except SettingsError as error:
+            log.warning("%s", error)  # the merge says so to a person
             return None
-        hours = (last - now) / 3600
+        under_way = self._under_way(shard)
+        last = self._expected_at(under_way)
+        if last <= now + safe:
+            return None
         return Held(
-            until=min(now + share, last - share),
-            reason=f"all is submitted; the last may take {hours:.0f} hours, and results are kept meanwhile",
+            until=min(now + self._life * _SHARE, last - safe),
+            reason=f"all is submitted; the last may take {(last - now) / 3600:.0f} hours, and results are kept meanwhile",
             waiting_for=tuple(one.ref for one in under_way if one.ref is not None),
         )
+
+    @property
+    def _life(self) -> float:
+        return self.settings.time_to_live_hours * 3600.0
+
+    @property
+    def _patience(self) -> float:
+        """How long after it is expected the last of a shard may end, and the merge begin."""
+        return self.settings.deadline_hours * 3600.0
 
     def _under_way(self, shard: Shard) -> list[TranscriptionRecord]:
         records = Submissions(self.ledger).of_shard(shard).values()
@@ -139,7 +150,9 @@ class Keeper:
         """
         seconds, now = self.settings.time_to_live_hours * 3600, self.ledger.clock()
         records = Submissions(self.ledger).of_shard(shard)
-        then = max(now, self._expected_at(self._under_way(shard))) if last else now
+        # Where results live for less than twice the deadline, it is the deadline that they must outlive.
+        late = max(0.0, self._patience - self._life / 2)
+        then = max(now, self._expected_at(self._under_way(shard)) + late) if last else now
         found = [
             (record.ended_at, placement, record)
             for placement in self.ledger.shard_placements(shard)

@@ -44,6 +44,8 @@ class Later:
     reason: str
     trouble: SpeechServiceError | None = None
     """What was wrong with a resource, where that is why."""
+    waiting_for: tuple[TranscriptionRef, ...] = ()
+    """It can be told sooner once one of these has ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from speech_backfill.ledger.records import (
     TranscriptionRecord,
     TranscriptionState,
 )
+from speech_backfill.ledger.resources import region_of
 from speech_backfill.ledger.restore import restore_chunk, restore_plan
 from speech_backfill.ledger.submissions import Submissions
 from speech_backfill.marks import read_mark
@@ -272,23 +273,27 @@ class Rebuilder:
                 status=seen.status,
                 ended_at=seen.last_action_at if ended else None,
                 billed_ms=seen.duration_ms,
-                expected_seconds=None if ended else self._queue_seconds,
+                expected_seconds=None if ended else self._queue_seconds(resource),
             )
 
-    @property
-    def _queue_seconds(self) -> float:
-        """What a region may need for full windows of the largest chunks, at half the assumed speed.
+    def _queue_seconds(self, resource: str) -> float:
+        """What the region of *resource* may need for full windows of the largest chunks, at half the assumed speed.
 
         What stood before a transcription when it was submitted is not known any more.
         """
-        windows = sum(one.window for one in self.services.resources.values())
+        known = self.services.resources
+        region = region_of(resource, known[resource].region)
+        windows = sum(one.window for one in known.values() if region_of(one.name, one.region) == region)
         return windows * self.settings.hours_per_transcription / self.settings.audio_speed * 2 * 3600
 
     def _marked(self, found: _Found) -> None:
         """Note submissions that were marked and that nobody else knows of: they are looked for before anything is submitted."""
         now = self.ledger.clock()
         settings = self.settings
-        life = self._queue_seconds + (settings.deadline_hours + settings.time_to_live_hours) * 3600
+        life = (
+            max(map(self._queue_seconds, self.services.names), default=0.0)
+            + (settings.deadline_hours + settings.time_to_live_hours) * 3600
+        )
         for one in self.store.list("submissions/"):
             match = _MARK.fullmatch(one.path.rpartition("/")[2])
             if match is None or (match[1], int(match[2])) in found.attempts:

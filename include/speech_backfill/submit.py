@@ -140,8 +140,7 @@ class Submitter:
             case NoRoom(unfinished=unfinished):
                 made.full.add(want)
                 wanted = made.no_room.setdefault(residency, _Wanted(unfinished))
-                wanted.unfinished = tuple(dict.fromkeys((*wanted.unfinished, *unfinished)))
-                wanted.chunks += 1
+                wanted.unfinished, wanted.chunks = unfinished, wanted.chunks + 1
             case Stopped():
                 made.stopped = answer
                 made.left += 1
@@ -162,7 +161,8 @@ class Submitter:
             raise met[0]
         self._check_patience(shard, made)
         _, soonest = min(made.later, key=lambda one: one[1].until)
-        return NotYet(soonest.until, soonest.reason, shut=shut)
+        ends = tuple(dict.fromkeys(ref for _, one in made.later for ref in one.waiting_for))
+        return NotYet(soonest.until, soonest.reason, waiting_for=ends, shut=shut)
 
     def _due_at(self, shard: Shard) -> dict[TranscriptionRef, float]:
         hours = self.poster.settings.deadline_hours

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from fakes.speech_service import KEY, SIGNATURE, Job
 from speech_backfill.collect import Collector
+from speech_backfill.errors import EndpointMoved
 from speech_backfill.model import Shard
 from speech_backfill.submit import NotYet, Submitted
 from tests.speech_backfill.campaign import ACCOUNT_KEY, Absent, Bad, Campaign, Spoilt, url
@@ -129,6 +131,44 @@ def worked(campaign: Campaign, start: float, hours: int) -> None:
             job.last_action_at = ends
         if ends + campaign.pipeline.settings.time_to_live_hours * HOUR <= campaign.clock.now:
             campaign.service.forget(job.transcription_id)
+
+
+def test_where_the_deadline_outlasts_results_all_that_has_ended_is_kept_at_the_last_turn(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    slow = campaign_with(
+        resources={"east": 2}, files_per_transcription=1, max_shards=1, time_to_live_hours=48
+    )
+    (shard,) = slow.pipeline.shards(slow.plan(hours_of_audio(12, "a", "b")).plan_id)
+    start = slow.clock.now
+    while not isinstance(answer := slow.pipeline.submit(shard), Submitted):
+        assert answer.until > slow.clock.now
+        slow.clock.now += HOUR
+        slow.finish(jobs(slow)[0], slow.service)
+    assert kept(slow) == 1
+    slow.clock.now = start + 60 * HOUR
+    slow.service.forget(jobs(slow)[0].transcription_id)
+
+    merged = slow.pipeline.merge(shard)
+
+    assert (merged.transcribed, merged.missing) == (1, 1), "the other one was given up"
+
+
+def test_a_moved_endpoint_ends_the_turns_for_the_merge_tells_a_person(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    slow = campaign_with(resources={"east": 4}, files_per_transcription=1, max_shards=1)
+    (shard,) = slow.pipeline.shards(slow.plan(hours_of_audio(120, *"abcd")).plan_id)
+    assert isinstance(slow.pipeline.submit(shard), NotYet)
+    (resource,) = slow.pipeline.resources
+    for job in jobs(slow):
+        slow.service.forget(job.transcription_id)
+    elsewhere = replace(resource, endpoint="https://another.example")
+    moved = replace(slow, pipeline=replace(slow.pipeline, resources=(elsewhere,)))
+    moved.clock.now += HOUR
+    assert isinstance(moved.pipeline.submit(shard), Submitted)
+    with pytest.raises(EndpointMoved):
+        moved.pipeline.merge(shard)
 
 
 def test_all_that_ends_early_ends_the_turns(campaign_with: Callable[..., Campaign]) -> None:

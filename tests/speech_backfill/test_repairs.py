@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fakes.speech_service import FakeSpeechService, Job
 from speech_backfill.ledger.reservations import Reservations
+from speech_backfill.ledger.resources import Resources
 from speech_backfill.publish.report import RunReport
 from speech_backfill.submit import NotYet, Submitted
 from tests.speech_backfill.campaign import Bad, Campaign
@@ -196,6 +197,29 @@ def test_where_there_is_no_other_resource_the_same_one_is_taken(campaign: Campai
     campaign.clock.now += campaign.pipeline.settings.linger_seconds
     assert isinstance(campaign.pipeline.submit(repair), Submitted)
     assert campaign.posts == 2
+
+
+def test_what_may_end_late_is_not_driven_to_a_region_that_is_not_well(
+    campaign_with: Callable[..., Campaign],
+) -> None:
+    campaign = campaign_with(resources={"east": 9, "west": 9})
+    resources = Resources(campaign.pipeline.ledger)
+    plan_id, job = overdue(campaign, NAMES[:3])
+    (place,) = [name for name, one in campaign.services.items() if job.transcription_id in one.jobs]
+    (elsewhere,) = {*campaign.services} - {place}
+    resources.set_aside(elsewhere, "it fails everything")
+    (repair,) = campaign.pipeline.reconcile(plan_id)
+    posts = campaign.posts
+
+    answer = campaign.pipeline.submit(repair)
+
+    assert isinstance(answer, NotYet)
+    assert not answer.no_room, "others have room"
+    assert [one.transcription_id for one in answer.waiting_for] == [job.transcription_id]
+    assert "may end yet" in answer.reason
+    campaign.finish(job, campaign.services[place])
+    assert isinstance(campaign.pipeline.submit(repair), Submitted)
+    assert campaign.posts == posts
 
 
 def test_another_resource_of_the_region_is_no_other_place(campaign_with: Callable[..., Campaign]) -> None:

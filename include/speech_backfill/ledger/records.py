@@ -219,6 +219,13 @@ class WindowFull:
 
 
 @dataclass(frozen=True, slots=True)
+class AtWork:
+    """An earlier attempt at the chunk was given up and may end yet, and no other region is well that may have it."""
+
+    refs: tuple[TranscriptionRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SetAside:
     """Every resource that may have the chunk is in trouble; the first is tried again at *until*."""
 
@@ -256,6 +263,7 @@ Reservation = (
     | Known
     | HeldByAnother
     | WindowFull
+    | AtWork
     | SetAside
     | NoneAllowed
     | OverBudget

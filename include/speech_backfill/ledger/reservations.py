@@ -20,6 +20,7 @@ from speech_backfill.ledger.occupancy import lingering, occupying
 from speech_backfill.ledger.records import (
     BUDGET,
     UNFINISHED,
+    AtWork,
     HeldByAnother,
     Known,
     MustLookUp,
@@ -35,7 +36,7 @@ from speech_backfill.ledger.records import (
     TranscriptionState,
     WindowFull,
 )
-from speech_backfill.ledger.resources import backlogs, region_of, regions
+from speech_backfill.ledger.resources import backlogs, regions
 from speech_backfill.ledger.rows import locked_row, of_place, record, standing
 from speech_backfill.ledger.speeds import Speed
 from speech_backfill.model import TranscriptionRef
@@ -182,7 +183,7 @@ class Reservations:
         assumed_speed: float,
         occupies: sa.ColumnElement[bool],
         lingers: sa.ColumnElement[bool],
-    ) -> _Chosen | WindowFull | SetAside | NoneAllowed:
+    ) -> _Chosen | WindowFull | AtWork | SetAside | NoneAllowed:
         """The resource for *placement*, its row locked; or why there is none."""
         table = schema.resources
         query = sa.select(table).where(table.c.resource.in_(resources)).order_by(table.c.resource)
@@ -191,14 +192,6 @@ class Reservations:
         allowed = [one for one in known if residency in {"", one.residency}]
         if not allowed:
             return NoneAllowed(residency)
-        if placement.attempt > 1:
-            # A region that may be at work on these files still is not sent them again.
-            at_work = self._at_work(connection, placement, lingers)
-            busy = {region_of(one.resource, one.region) for one in known if one.resource in at_work}
-            elsewhere = [one for one in allowed if region_of(one.resource, one.region) not in busy]
-            if not elsewhere:
-                return WindowFull(tuple(at_work.values()), tuple(at_work))
-            allowed = elsewhere
         others = [one for one in allowed if one.resource != placement.away_from]
         usable = [one for one in others if one.aside_until <= now and one.resource not in tried]
         # Where the others are in trouble, so is not perhaps the one to keep away from.
@@ -210,6 +203,18 @@ class Reservations:
         usable = usable or [
             one for one in allowed if one.troubles and one.resource not in tried and one.resource not in fails
         ]
+        at_work = self._at_work(connection, placement, lingers) if placement.attempt > 1 else {}
+        if at_work:
+            # A region that may be at work on these files still is not sent them again, nor one that is not well.
+            busy = {
+                name
+                for names in regions(connection).values()
+                if at_work.keys() & set(names)
+                for name in names
+            }
+            usable = [one for one in usable if one.aside_until <= now and one.resource not in {*busy, *fails}]
+            if not usable:
+                return AtWork(tuple(at_work.values()))
         if not usable:
             aside = sorted(allowed, key=lambda one: one.aside_until)
             problems = "; ".join(f"{one.resource}: {one.problem}" for one in aside)
