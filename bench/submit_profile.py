@@ -163,7 +163,7 @@ def _command(folder: Path, name: str, endpoint: str, files: int) -> list[str]:
     (own / "manifest.csv").write_text(
         "uri,etag,size_bytes,duration_ms\n"
         + "".join(
-            f"{_ACCOUNT}/{_CONTAINER}/2026/{number % 365:03}/{name}-{number:07}.wav,0x{number:016X},480000,30000\n"
+            f"{_ACCOUNT}/{_CONTAINER}/2026/{number % 365:03}/{name}-{number:07}.wav,0x{number:016X},48000,3000\n"
             for number in range(files)
         )
     )
